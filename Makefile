@@ -1,0 +1,38 @@
+# make bench: environment, default benchmark, report.   make test: environment, tests.
+VENV ?= .venv
+PYTHON ?= python3
+SHELL := /bin/bash
+PINS := $(shell sed -n 's/^ *- \(.*==.*\)/\1/p' envs/ptqbench.yaml)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+.PHONY: bench test check env dev clean
+
+bench: env
+	snakemake --cores all
+	@echo "The report: reports/index.html, reports/summary.md"
+
+test: dev
+	python -m pytest
+
+check: dev
+	ruff check . && ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+env: $(VENV)/.ptqbench
+dev: $(VENV)/.dev
+
+# torch first and by itself: the other pins then find it in place
+$(VENV)/.ptqbench: envs/ptqbench.yaml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet $(filter torch==%,$(PINS))
+	$(VENV)/bin/pip install --quiet $(PINS)
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.ptqbench envs/dev.txt
+	$(VENV)/bin/pip install --quiet --requirement envs/dev.txt
+	touch $@
+
+clean:
+	rm -rf results logs reports/*.{html,md,parquet,svg,png} .snakemake

@@ -1,0 +1,37 @@
+"""Errors that a user can act on: one line that names the key, the value and the remedy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import wraps
+
+
+class UserError(Exception):
+    """A mistake in the input or the environment, not in the code; shown without a traceback."""
+
+
+class DamagedArtifact(UserError):
+    """A file that does not match its manifest."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``": did you mean 'x'?"`` for a near match, otherwise the list of what is known."""
+    names = sorted(known)
+    if near := get_close_matches(word, names, n=1):
+        return f": did you mean '{near[0]}'?"
+    return f" (known: {', '.join(names)})"
+
+
+def user_facing(main: Callable[[], None]) -> Callable[[], None]:
+    """Run a stage's main: a :class:`UserError` becomes one line on stderr and exit status 1."""
+
+    @wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except UserError as error:
+            sys.exit(f"error: {error}")
+
+    return run

@@ -1,0 +1,78 @@
+"""Token perplexity by the GPTQ protocol (arXiv 2210.17323, section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptqbench.data.corpora import read_corpus
+from ptqbench.errors import UserError
+from ptqbench.progress import progress_bar
+
+REQUIRED = ("corpora",)
+OPTIONAL = ("window", "limit", "batch_size")
+LONGEST_WINDOW = 2048
+
+
+def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows ``task, metric, value, stderr, n`` for every corpus: perplexity and bits per byte, over windows."""
+    rows = []
+    length = suite.get("window") or min(backend.context, LONGEST_WINDOW)
+    for name, corpus in suite["corpora"].items():
+        documents, separator = read_corpus(corpus, "evaluation")
+        text = separator.join(documents)
+        tokens = torch.tensor(backend.tokenize(text))
+        cut = windows(tokens, length)[: suite.get("limit")]
+        parts = []
+        with progress_bar(f"perplexity of {name}: window", total=len(cut)) as bar:
+            for losses in backend.window_losses(cut, suite.get("batch_size", 8)):
+                parts.append(losses)
+                bar(len(losses))
+        losses = torch.cat(parts)
+        value, stderr = perplexity(losses)
+        bits = bits_per_byte(losses.mean().item(), len(tokens), len(text.encode()))
+        common = {"task": name, "n": len(losses)}
+        rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr})
+        rows.append(
+            {**common, "metric": "bits_per_byte", "value": bits, "stderr": bits / losses.mean().item() * stderr / value}
+        )
+    return rows
+
+
+def windows(tokens: Tensor, length: int) -> Tensor:
+    """Cut a stream ``[n]`` into its ``n // length`` non-overlapping windows ``[n // length, length]``.
+
+    The tail is dropped, as in the reference; no window gets a BOS of its own.
+    """
+    count = len(tokens) // length
+    if count == 0:
+        raise UserError(f"the text has {len(tokens)} tokens, fewer than one window of {length}: use a longer text")
+    return tokens[: count * length].view(count, length)
+
+
+@torch.no_grad()
+def window_losses(model: nn.Module, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Yield, per batch, the float64 mean cross-entropy ``[b]`` in nats over each window's ``length - 1`` targets."""
+    device = next(model.parameters()).device
+    for batch in cut.split(batch_size):
+        batch = batch.to(device)
+        logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
+        losses = F.cross_entropy(logits.float().transpose(1, 2), batch[:, 1:], reduction="none")
+        yield losses.double().mean(1).cpu()
+
+
+def perplexity(losses: Tensor) -> tuple[float, float]:
+    """Perplexity of window losses ``[n]`` and its standard error (delta method over windows)."""
+    mean = losses.mean().item()
+    spread = losses.std().item() / math.sqrt(len(losses)) if len(losses) > 1 else math.nan
+    return math.exp(mean), math.exp(mean) * spread
+
+
+def bits_per_byte(mean_loss: float, n_tokens: int, n_bytes: int) -> float:
+    """Mean loss in nats per token as bits per byte of the text that the tokens encode."""
+    return mean_loss * n_tokens / n_bytes / math.log(2)

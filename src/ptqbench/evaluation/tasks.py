@@ -1,0 +1,56 @@
+"""lm-eval tasks: the harness's own, or YAML files of your own beside local data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ptqbench.errors import UserError, did_you_mean
+
+REQUIRED = ("tasks",)
+OPTIONAL = ("path", "limit", "num_fewshot", "batch_size")
+
+
+def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows ``task, metric, value, stderr, n`` for every task and metric; a group's mean comes as the group's row."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=suite.get("path"))
+    for task in suite["tasks"]:
+        if task not in manager.all_tasks:
+            raise UserError(f"suites.{suite['name']}.tasks names '{task}'{_near(task, manager.all_tasks)}")
+    found = lm_eval.simple_evaluate(
+        model=backend.harness(suite.get("batch_size", 16)),
+        tasks=suite["tasks"],
+        task_manager=manager,
+        num_fewshot=suite.get("num_fewshot"),
+        limit=suite.get("limit"),
+        bootstrap_iters=0,
+        log_samples=False,
+        verbosity="WARNING",
+    )
+    return [row for task, metrics in found["results"].items() for row in rows(task, metrics, found)]
+
+
+def rows(task: str, metrics: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
+    """lm-eval's ``{"acc,none": …, "acc_stderr,none": …}`` as long rows."""
+    n = found.get("n-samples", {}).get(task, {}).get("effective") or metrics.get("sample_len") or 0
+    made = []
+    for key, value in metrics.items():
+        metric, _, filtered = key.partition(",")
+        if not filtered or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        stderr = metrics.get(f"{metric}_stderr,{filtered}")
+        name = metric if filtered == "none" else f"{metric}[{filtered}]"
+        made.append({"task": task, "metric": name, "value": float(value), "stderr": _number(stderr), "n": int(n)})
+    return made
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _near(task: str, known: list[str]) -> str:
+    hint = did_you_mean(task, known)
+    return hint if "did you mean" in hint else ": lm-eval has no such task; put its YAML into the suite's path"

@@ -1,0 +1,129 @@
+"""Artifacts on disk: a folder of files and the ``manifest.json`` that vouches for them, written last.
+
+The manifest lists size and sha256 of every file, so that a half-written or damaged artifact is never taken for whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ptqbench.errors import DamagedArtifact
+
+NAME = "manifest.json"
+RECORDED_PACKAGES = ("torch", "transformers", "safetensors", "compressed-tensors", "lm-eval", "vllm")
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; it becomes ``path`` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def begin(manifest: Path) -> Path:
+    """Withdraw an older manifest before its files are touched; returns the artifact's folder."""
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.unlink(missing_ok=True)
+    for leftover in manifest.parent.glob(".*.tmp"):
+        leftover.unlink()
+    return manifest.parent
+
+
+def finish(manifest: Path, spec: Any, code: dict[str, str], files: list[Path], **record: Any) -> None:
+    """Write the manifest of an artifact whose ``files`` are complete."""
+    folder = manifest.parent
+    entries = {file.relative_to(folder).as_posix(): describe(file) for file in sorted(files)}
+    content = {"spec": spec, "code": code, "versions": versions(), "files": entries, **record}
+    write_text(manifest, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """Size and sha256 of a file."""
+    with open(file, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"bytes": file.stat().st_size, "sha256": digest}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def load(manifest: Path) -> dict[str, Any]:
+    """Read a manifest; one that is not JSON is a damaged artifact."""
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedArtifact(f"{manifest} is missing: run snakemake again, it will be made anew") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DamagedArtifact(_withdraw(manifest, manifest, f"is not JSON ({error})")) from None
+    return content
+
+
+def verify(manifest: Path) -> dict[str, Any]:
+    """Read a manifest and check every file's digest; a damaged artifact is named and withdrawn, to be made anew."""
+    content = load(manifest)
+    for name, expected in content["files"].items():
+        file = manifest.parent / name
+        if problem := _problem(file, expected, deep=True):
+            raise DamagedArtifact(_withdraw(manifest, file, problem))
+    return content
+
+
+def withdraw_damaged(manifest: Path) -> str | None:
+    """Cheap check (existence and size) before planning: withdraw a damaged artifact and say what was wrong."""
+    if not manifest.is_file():
+        return None
+    try:
+        content = load(manifest)
+    except DamagedArtifact as error:
+        return str(error)
+    for name, expected in content["files"].items():
+        if problem := _problem(manifest.parent / name, expected, deep=False):
+            return _withdraw(manifest, manifest.parent / name, problem)
+    return None
+
+
+def _problem(file: Path, expected: dict[str, Any], deep: bool) -> str | None:
+    if not file.is_file():
+        return "is missing"
+    if file.stat().st_size != expected["bytes"]:
+        return f"has {file.stat().st_size} bytes instead of {expected['bytes']}"
+    if deep and describe(file)["sha256"] != expected["sha256"]:
+        return "does not have the recorded sha256"
+    return None
+
+
+def _withdraw(manifest: Path, file: Path, problem: str) -> str:
+    manifest.unlink(missing_ok=True)
+    return f"{file} {problem}: the artifact was withdrawn and will be made anew, run snakemake again"

@@ -1,0 +1,73 @@
+"""A model folder's config and tensor headers, read without torch and without touching a weight."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ptqbench.errors import UserError
+
+
+class Header(NamedTuple):
+    """Where a tensor is and what it looks like (dtype in safetensors' spelling, e.g. ``BF16``)."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_config(folder: Path, where: str) -> dict[str, Any]:
+    """The folder's ``config.json``; ``where`` names the config key in error messages."""
+    file = folder / "config.json"
+    if not folder.is_dir():
+        raise UserError(f"{where}: there is no folder {folder}: give a path that exists, or a hub id with a revision")
+    if not file.is_file():
+        raise UserError(f"{where}: {folder} has no config.json: it is not a model folder")
+    try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: {file} is not JSON: {error}") from None
+    return config
+
+
+def read_headers(folder: Path, where: str) -> dict[str, Header]:
+    """Tensor name to header over every ``*.safetensors`` shard; truncated shards are refused by name."""
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise UserError(f"{where}: {folder} has no *.safetensors weights: download them, or convert pickled .bin files")
+    return {name: header for shard in shards for name, header in _shard_headers(shard, where).items()}
+
+
+def sampled_digests(folder: Path, samples: int = 16, width: int = 1 << 16) -> dict[str, str]:
+    """File name to a digest of its size and of evenly spaced chunks: cheap even for weights of many gigabytes."""
+    found = {}
+    for file in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".model", ".txt")):
+        size = file.stat().st_size
+        digest = hashlib.sha256(str(size).encode())
+        with open(file, "rb") as stream:
+            for start in sorted({size * index // samples for index in range(samples)}):
+                stream.seek(start)
+                digest.update(stream.read(width))
+        found[file.name] = digest.hexdigest()[:12]
+    return found
+
+
+def _shard_headers(shard: Path, where: str) -> dict[str, Header]:
+    size = shard.stat().st_size
+    with open(shard, "rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if length + 8 > size:
+            raise UserError(f"{where}: {shard} is truncated ({size} bytes): fetch it again")
+        try:
+            content = json.loads(stream.read(length))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise UserError(f"{where}: {shard} is not a safetensors file: fetch it again") from None
+    content.pop("__metadata__", None)
+    end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
+    if length + 8 + end != size:
+        raise UserError(f"{where}: {shard} has {size} bytes instead of {length + 8 + end}: fetch it again")
+    return {name: Header(shard, entry["dtype"], tuple(entry["shape"])) for name, entry in content.items()}

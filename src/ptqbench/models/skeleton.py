@@ -1,0 +1,104 @@
+"""Run a model one block at a time: everything else stays on the meta device, so it may be larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from ptqbench.models.checkpoint import Checkpoint
+
+
+@dataclass
+class BlockInput:
+    """Hidden states ``[b, t, d]`` of one micro-batch and the keyword arguments that every block gets with them."""
+
+    hidden: Tensor
+    kwargs: dict[str, Any]
+
+
+class _Reached(Exception):
+    """The first block was called; the rest of the forward pass is not wanted."""
+
+
+class _Catcher(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.caught: BlockInput | None = None
+
+    def forward(self, hidden: Tensor, **kwargs: Any) -> Tensor:
+        kwargs = {key: value for key, value in kwargs.items() if key not in ("past_key_values", "use_cache")}
+        self.caught = BlockInput(hidden, kwargs)
+        raise _Reached
+
+
+class Skeleton:
+    """A model of which only the embeddings and one block at a time are real."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, remote: bool = False) -> None:
+        self.checkpoint, self.device, self.dtype = checkpoint, device, dtype
+        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=remote)
+        with torch.device("meta"):
+            self.model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote).eval()
+        adapter = checkpoint.adapter
+        self._materialize(adapter.embedding, checkpoint.under(adapter.embedding + "."))
+        self._rebuild_buffers()
+
+    def inputs(self, tokens: Tensor, batch_size: int) -> list[BlockInput]:
+        """What the first block receives for ``tokens [samples, length]``, in micro-batches."""
+        blocks = self.model.get_submodule(self.checkpoint.adapter.blocks)
+        original, catcher = blocks[0], _Catcher()
+        blocks[0] = catcher
+        caught = []
+        try:
+            for batch in tokens.split(batch_size):
+                try:
+                    with torch.no_grad():
+                        self.model(input_ids=batch.to(self.device), use_cache=False)
+                except _Reached:
+                    assert catcher.caught is not None
+                    caught.append(catcher.caught)
+        finally:
+            blocks[0] = original
+        return caught
+
+    def block(self, index: int, tensors: dict[str, Tensor]) -> nn.Module:
+        """Block ``index`` on the device with ``tensors`` as its weights (block-relative names, all of them)."""
+        module = self.model.get_submodule(f"{self.checkpoint.adapter.blocks}.{index}")
+        self._load(module, tensors)
+        return module
+
+    def release(self, index: int) -> None:
+        """Give the block's memory back."""
+        self.model.get_submodule(f"{self.checkpoint.adapter.blocks}.{index}").to("meta")
+
+    def _materialize(self, name: str, tensors: dict[str, Tensor]) -> None:
+        self._load(self.model.get_submodule(name), tensors)
+
+    def _load(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        real = {
+            name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+            for name, tensor in tensors.items()
+        }
+        module.load_state_dict(real, strict=True, assign=True)
+        module.requires_grad_(False)
+
+    def _rebuild_buffers(self) -> None:
+        """Buffers that no checkpoint holds (rotary frequencies) are computed by their module's constructor."""
+        for name, module in list(self.model.named_modules()):
+            buffers = [buffer for buffer in module._buffers.values() if buffer is not None]
+            if buffers and all(buffer.is_meta for buffer in buffers):
+                with torch.device(self.device):
+                    self.model.set_submodule(name, type(module)(config=self.model.config))
+
+
+@torch.no_grad()
+def run_block(block: nn.Module, inputs: list[BlockInput]) -> Iterator[Tensor]:
+    """The block's output hidden states, micro-batch by micro-batch."""
+    for item in inputs:
+        out = block(item.hidden, **item.kwargs)
+        yield out[0] if isinstance(out, tuple) else out

@@ -1,0 +1,68 @@
+"""Train one of the embedded models from text: ``python -m ptqbench.pocket --recipe R --text F… --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from pathlib import Path
+
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from ptqbench.evaluation.perplexity import bits_per_byte, window_losses, windows
+from ptqbench.pocket.card import write_card
+from ptqbench.pocket.corpus import encode, load_documents, train_tokenizer
+from ptqbench.pocket.train import Schedule, train
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _arguments(argv)
+    recipe = yaml.safe_load(args.recipe.read_text())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    documents = load_documents(args.text, seed=recipe["seed"], **recipe["data"])
+    context = recipe["training"]["context"]
+    if args.tokenizer:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(args.tokenizer)
+    else:
+        sample = documents[: recipe["tokenizer"]["documents"]]
+        tokenizer = train_tokenizer(sample, recipe["tokenizer"]["vocab_size"], context)
+    stream = encode(documents, tokenizer)
+    print(f"{len(documents)} documents, {len(stream)} tokens", flush=True)
+
+    torch.manual_seed(recipe["seed"])
+    special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.bos_token_id)
+    config = AutoConfig.for_model(**recipe["model"], vocab_size=len(tokenizer), **special)
+    model = AutoModelForCausalLM.from_config(config)
+    outcome = train(model, stream, Schedule(seed=recipe["seed"], **recipe["training"]), device)
+
+    model.to(torch.bfloat16).eval()
+    scores = {path.name: score(model, tokenizer, path, context) for path in args.evaluate}
+    model.save_pretrained(args.out)
+    tokenizer.save_pretrained(args.out)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU"
+    outcome |= {"device": where, "torch": torch.__version__, "stream": len(stream)}
+    write_card(args.out, recipe, [path.name for path in args.text], outcome, scores)
+    print(scores, outcome, flush=True)
+
+
+def score(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, path: Path, context: int) -> float:
+    """Bits per byte of a plain text file, in non-overlapping windows of the context."""
+    text = path.read_text(encoding="utf-8")
+    tokens = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
+    losses = torch.cat(list(window_losses(model, windows(tokens, context), batch_size=16)))
+    return bits_per_byte(losses.mean().item(), len(tokens), len(text.encode()))
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m ptqbench.pocket", description=__doc__)
+    parser.add_argument("--recipe", type=Path, required=True, help="YAML: model, tokenizer, data, training, seed")
+    parser.add_argument("--text", type=Path, nargs="+", required=True, help="training text (.txt or .txt.zst)")
+    parser.add_argument("--evaluate", type=Path, nargs="*", default=[], help="held-out text, scored in bits per byte")
+    parser.add_argument("--tokenizer", type=Path, help="reuse this tokenizer folder instead of training one")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, tokenizer and model card")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

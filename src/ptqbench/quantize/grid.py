@@ -1,0 +1,70 @@
+"""The integer grid that every method shares: fit, encode, decode.
+
+``code = clamp(round(x / scale) + zero, 0, 2^bits - 1)`` and ``x̂ = scale (code - zero)``. The zero-point is an integer
+and the range always includes 0, so that every grid can be packed. Scales are rounded to their storage type before
+anything is encoded: to bfloat16 values that float16 holds as well, so that one result fits every checkpoint format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SMALLEST_SCALE = 2.0**-14  # the smallest normal float16: a subnormal scale is what turns 2-bit weights into NaN
+LARGEST_SCALE = 2.0**15
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Bit-width, granularity (``group_size`` input channels share a scale; -1: the whole row) and symmetry."""
+
+    bits: int
+    group_size: int = -1
+    symmetric: bool = False
+
+    @property
+    def q_max(self) -> int:
+        """The largest code."""
+        return 2**self.bits - 1
+
+    def width(self, n: int) -> int:
+        """Columns of one group of an ``[m, n]`` weight; a group size that does not divide ``n`` is refused."""
+        if self.group_size == -1:
+            return n
+        if n % self.group_size:
+            raise ValueError(f"group_size {self.group_size} does not divide {n} input channels")
+        return self.group_size
+
+    def grouped(self, weight: Tensor) -> Tensor:
+        """View ``[m, n]`` as ``[m, groups, width]``."""
+        return weight.unflatten(-1, (-1, self.width(weight.shape[-1])))
+
+    def from_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and zero (float tensors, zero integral) of the grid that spans ``[low, high]`` and 0.
+
+        Symmetric: ``scale = 2 max(|low|, |high|) / q_max`` with zero ``2^(bits-1)``. An empty range becomes [-1, 1].
+        """
+        low, high = low.clamp(max=0), high.clamp(min=0)
+        empty = low == high
+        low, high = low.masked_fill(empty, -1.0), high.masked_fill(empty, 1.0)
+        if self.symmetric:
+            reach = torch.maximum(-low, high)
+            scale = storage_scale(2 * reach / self.q_max)
+            return scale, torch.full_like(scale, 2 ** (self.bits - 1))
+        scale = storage_scale((high - low) / self.q_max)
+        return scale, torch.round(-low / scale).clamp(0, self.q_max)
+
+    def encode(self, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+        """Nearest codes, in the dtype of ``x``; shapes broadcast."""
+        return (torch.round(x / scale) + zero).clamp(0, self.q_max)
+
+    def decode(self, codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+        """The values of codes."""
+        return scale * (codes - zero)
+
+
+def storage_scale(scale: Tensor) -> Tensor:
+    """Round to bfloat16 and clamp to float16's normal range, in the input's dtype."""
+    return scale.to(torch.bfloat16).to(scale.dtype).clamp(SMALLEST_SCALE, LARGEST_SCALE)

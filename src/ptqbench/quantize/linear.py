@@ -1,0 +1,69 @@
+"""What a quantizer returns. The float weight is derived from the codes, never the reverse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptqbench.formats.bitstream import pack, unpack
+
+
+@dataclass
+class QuantizedLinear:
+    """Codes and grid of one linear ``y = W x``, ``W`` of ``[m, n]``.
+
+    ``codes`` uint8 ``[m, n]``; ``scale`` float32 and ``zero`` uint8 ``[m, groups]``; ``channel_scale`` float32 ``[n]``
+    divides the input where no neighbour could absorb it: ``W = scale (codes - zero) / channel_scale``.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor
+    bits: int
+    symmetric: bool
+    channel_scale: Tensor | None = None
+
+    @property
+    def group_size(self) -> int:
+        """Columns that share a scale."""
+        return self.codes.shape[1] // self.scale.shape[1]
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed codes, 16-bit scales and, on asymmetric grids, packed zero-points."""
+        zeros = 0 if self.symmetric else self.zero.numel() * self.bits
+        scales = 16 * (self.scale.numel() + (0 if self.channel_scale is None else self.channel_scale.numel()))
+        return (self.codes.numel() * self.bits + scales + zeros + 7) // 8
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
+        steps = self.codes.to(torch.int16) - self.zero.to(torch.int16).repeat_interleave(self.group_size, 1)
+        weight = steps.to(dtype) * self.scale.to(dtype).repeat_interleave(self.group_size, 1)
+        return weight if self.channel_scale is None else weight / self.channel_scale.to(dtype)
+
+    def state(self, prefix: str) -> dict[str, Tensor]:
+        """Tensors for a safetensors file, codes as a dense bit stream."""
+        tensors = {
+            f"{prefix}.codes": pack(self.codes, self.bits),
+            f"{prefix}.scale": self.scale,
+            f"{prefix}.zero": self.zero,
+            f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.codes.shape]),
+        }
+        if self.channel_scale is not None:
+            tensors[f"{prefix}.channel_scale"] = self.channel_scale
+        return tensors
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor], prefix: str) -> QuantizedLinear:
+        """The inverse of :meth:`state`."""
+        bits, symmetric, _, n = state[f"{prefix}.meta"].tolist()
+        return cls(
+            codes=unpack(state[f"{prefix}.codes"], bits, n),
+            scale=state[f"{prefix}.scale"],
+            zero=state[f"{prefix}.zero"],
+            bits=bits,
+            symmetric=bool(symmetric),
+            channel_scale=state.get(f"{prefix}.channel_scale"),
+        )

@@ -1,0 +1,63 @@
+"""What a rounding is given and what it returns: the stacked linears of one input site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ptqbench.quantize.grid import Grid
+
+Bounds = Callable[[Tensor, Grid, Tensor | None], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Problem:
+    """Round ``weight [m, n]`` (rows of all linears of a site) to ``grid`` under ``hessian [n, n]`` = XᵀX / tokens.
+
+    ``bounds`` is the range member; ``fixed`` holds ``(low, high) [m, groups]`` when the ranges are decided already.
+    """
+
+    weight: Tensor
+    hessian: Tensor
+    grid: Grid
+    bounds: Bounds
+    fixed: tuple[Tensor, Tensor] | None = None
+
+    def fit(self) -> tuple[Tensor, Tensor]:
+        """Scale and zero ``[m, groups]`` of every group, from the weight as it stands."""
+        if self.fixed is not None:
+            return self.grid.from_bounds(*self.fixed)
+        width = self.grid.width(self.weight.shape[1])
+        blocks = diagonal_blocks(self.hessian, width)
+        return self.grid.from_bounds(*self.bounds(self.grid.grouped(self.weight), self.grid, blocks))
+
+    def fit_group(self, values: Tensor, group: int) -> tuple[Tensor, Tensor]:
+        """Scale and zero ``[m]`` of one group from its current ``values [m, width]``."""
+        if self.fixed is not None:
+            low, high = self.fixed[0][:, group], self.fixed[1][:, group]
+            return self.grid.from_bounds(low, high)
+        width = values.shape[1]
+        block = self.hessian[group * width : (group + 1) * width, group * width : (group + 1) * width]
+        low, high = self.bounds(values.unsqueeze(1), self.grid, block.unsqueeze(0))
+        scale, zero = self.grid.from_bounds(low, high)
+        return scale[:, 0], zero[:, 0]
+
+
+@dataclass
+class Rounded:
+    """Codes ``[m, n]``, scale and zero ``[m, groups]`` (float tensors), and what there is to report."""
+
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def diagonal_blocks(hessian: Tensor, width: int) -> Tensor:
+    """The ``width × width`` blocks on the diagonal, ``[groups, width, width]``."""
+    groups = hessian.shape[0] // width
+    view = hessian.view(groups, width, groups, width)
+    return view.diagonal(dim1=0, dim2=2).permute(2, 0, 1)

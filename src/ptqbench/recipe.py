@@ -1,0 +1,88 @@
+"""A method of the config, normalized: which member acts at each stage, with every parameter written out.
+
+A method is a composition (``transform``, ``range``, ``rounding``, ``activations``, ``propagate``), so its class in the
+taxonomy of PTQ-Bench (arXiv 2502.13178) is derived from its members and not declared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptqbench.errors import UserError, did_you_mean
+from ptqbench.members import declared, members
+
+FOLDERS = {"transform": "transforms", "range": "ranges", "rounding": "rounding"}
+STAGES = (*FOLDERS, "activations", "propagate")
+ACTIVATIONS = ("none", "int8")
+FLOAT: dict[str, Any] = {"transform": [], "range": None, "rounding": None, "activations": "none", "propagate": False}
+
+
+def normalize(name: str, method: dict[str, Any]) -> dict[str, Any]:
+    """The full recipe of a method: ``{transform: [member…], range: member, rounding: member, activations, propagate}``.
+
+    A member is ``{"name": …, **parameters}`` with its defaults filled in, so that a changed default changes the cell.
+    """
+    where = f"methods.{name}"
+    for key in method:
+        if key not in STAGES:
+            raise UserError(f"{where}.{key}: a method has no such stage{did_you_mean(key, STAGES)}")
+    transforms = method.get("transform", [])
+    if not isinstance(transforms, list):
+        transforms = [transforms]
+    activations = method.get("activations", "none")
+    if activations not in ACTIVATIONS:
+        raise UserError(f"{where}.activations: '{activations}' is unknown{did_you_mean(activations, ACTIVATIONS)}")
+    recipe = {
+        "transform": [_member("transform", value, f"{where}.transform") for value in transforms],
+        "range": _member("range", method.get("range", "minmax"), f"{where}.range"),
+        "rounding": _member("rounding", method.get("rounding", "nearest"), f"{where}.rounding"),
+        "activations": activations,
+        "propagate": bool(method.get("propagate", False)),
+    }
+    recipe["propagate"] = recipe["propagate"] or any(trait.get("PROPAGATES") for trait in traits(recipe))
+    return recipe
+
+
+def _member(stage: str, value: Any, where: str) -> dict[str, Any]:
+    name, parameters = _name_and_parameters(FOLDERS[stage], value, where)
+    defaults = declared(FOLDERS[stage], name, where).get("DEFAULTS", {})
+    for key in parameters:
+        if key not in defaults:
+            raise UserError(f"{where}.{name}.{key}: no such parameter{did_you_mean(key, defaults)}")
+    return {"name": name, **defaults, **parameters}
+
+
+def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict[str, Any]]:
+    """``gptq``; ``{gptq: {damp: 0.1}}``; ``{rotation: hadamard}``; ``{rotation: {hadamard: {r2: false}}}``."""
+    if isinstance(value, str):
+        return value, {}
+    if not isinstance(value, dict) or len(value) != 1:
+        raise UserError(f"{where}: write a name, or one name with its parameters, not {value!r}")
+    name, inner = next(iter(value.items()))
+    if name in members(folder):
+        return name, dict(inner or {})
+    variant, parameters = _name_and_parameters(folder, inner, f"{where}.{name}")
+    return f"{name}_{variant}", parameters
+
+
+def member_list(recipe: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """``(folder, member)`` of every stage, in the order in which they act."""
+    listed = [("transforms", member) for member in recipe["transform"]]
+    listed += [(FOLDERS[stage], recipe[stage]) for stage in ("range", "rounding") if recipe[stage]]
+    return listed
+
+
+def traits(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """The declared literals of every member of a recipe."""
+    return [members(folder)[member["name"]] for folder, member in member_list(recipe)]
+
+
+def strategy(recipe: dict[str, Any]) -> list[str]:
+    """The classes of a method, in the taxonomy's order; RTN has none."""
+    found = {trait["STRATEGY"] for trait in traits(recipe) if trait.get("STRATEGY")}
+    return [name for name in ("compensation", "rotation", "salience", "optimization") if name in found]
+
+
+def modules(recipe: dict[str, Any]) -> list[str]:
+    """Modules that a cell's code reaches through names in the config."""
+    return sorted(f"ptqbench.{folder}.{member['name']}" for folder, member in member_list(recipe))

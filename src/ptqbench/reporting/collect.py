@@ -1,0 +1,115 @@
+"""From the artifacts of a plan to two tables whose schemas are a contract: ``results`` and ``cells``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ptqbench.errors import DamagedArtifact, UserError
+from ptqbench.manifest import load
+from ptqbench.recipe import strategy
+
+RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "model": pl.String,
+    "calibration": pl.String,
+    "method": pl.String,
+    "scheme": pl.String,
+    "backend": pl.String,
+    "export": pl.String,
+    "suite": pl.String,
+    "task": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "stderr": pl.Float64,
+    "n": pl.Int64,
+}
+CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "model": pl.String,
+    "calibration": pl.String,
+    "method": pl.String,
+    "strategy": pl.List(pl.String),
+    "scheme": pl.String,
+    "bits": pl.Int64,
+    "group_size": pl.Int64,
+    "bits_per_weight": pl.Float64,
+    "checkpoint_bytes": pl.Int64,
+    "quantize_seconds": pl.Float64,
+    "peak_memory_bytes": pl.Int64,
+    "proxy_loss": pl.Float64,
+    "fallbacks": pl.List(pl.String),
+    "propagate": pl.Boolean,
+}
+
+Evaluation = dict[str, Any]  # {"cell": [model, calibration, method, scheme], "suite": name, "spec": …}
+
+
+def results_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
+    """Long form: one row per cell, suite, task and metric."""
+    rows = []
+    for evaluation in evaluations:
+        file = root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
+        content = _read_result(file)
+        _same_spec(content["spec"], evaluation["spec"], file)
+        key = dict(zip(("model", "calibration", "method", "scheme"), evaluation["cell"], strict=True))
+        shared = {**key, "backend": content["backend"], "export": content["export"], "suite": evaluation["suite"]}
+        rows += [{**shared, **row} for row in content["rows"]]
+    return pl.DataFrame(rows, schema=RESULTS)
+
+
+def cells_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
+    """One row per cell, the float baseline included; ``cells`` are ``{"cell": […], "spec": export spec}``."""
+    return pl.DataFrame([_cell_row(cell["cell"], cell["spec"], root) for cell in cells], schema=CELLS)
+
+
+def layers_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
+    """One row per cell and linear: what quantization recorded there."""
+    rows = []
+    for cell in cells:
+        file = root / "quantized" / "/".join(cell["cell"]) / "manifest.json"
+        if file.is_file():
+            key = dict(zip(("model", "calibration", "method", "scheme"), cell["cell"], strict=True))
+            rows += [{**key, **layer} for layer in load(file)["layers"]]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, Any]:
+    packed = load(root / "packed" / "/".join(cell) / "manifest.json")
+    _same_spec(packed["spec"], spec, root / "packed" / "/".join(cell))
+    row: dict[str, Any] = dict(zip(("model", "calibration", "method", "scheme"), cell, strict=True))
+    row |= {key: spec["scheme"][key] for key in ("bits", "group_size")}
+    row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
+    if spec["calibration"] is None:
+        return row | {"bits_per_weight": 16.0, "checkpoint_bytes": packed["weight_bytes"], "fallbacks": []}
+    made = load(root / "quantized" / "/".join(cell) / "manifest.json")
+    fallbacks = [f"{layer['linear']}: {layer['fallback']}" for layer in made["layers"] if layer.get("fallback")]
+    if packed["reason"]:
+        fallbacks.append(f"served dense: {packed['reason']}")
+    return row | {
+        "bits_per_weight": 8 * made["packed_bytes"] / made["n_weights"],
+        "checkpoint_bytes": packed["packed_weight_bytes"],
+        "quantize_seconds": made["seconds"],
+        "peak_memory_bytes": made["peak_memory_bytes"],
+        "proxy_loss": sum(layer["proxy_loss"] for layer in made["layers"]),
+        "fallbacks": fallbacks,
+    }
+
+
+def _read_result(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: run snakemake again, it will be made anew") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        file.unlink()
+        raise DamagedArtifact(
+            f"{file} is not JSON: it was removed and will be made anew, run snakemake again"
+        ) from None
+    return content
+
+
+def _same_spec(found: Any, planned: Any, file: Path) -> None:
+    if found != planned:
+        raise UserError(f"{file} was made from another configuration than the present one: run snakemake again")

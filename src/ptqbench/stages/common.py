@@ -1,0 +1,35 @@
+"""What every stage's command line shares."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with ``--spec`` (canonical JSON) and ``--out`` (the manifest or file to write)."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--spec", type=json.loads, required=True, help="JSON: the part of the config this depends on")
+    made.add_argument("--out", type=Path, required=True)
+    return made
+
+
+class Meter:
+    """Seconds and peak memory of a stage; GPU memory where there is a GPU, resident memory otherwise."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.begun = device, time.monotonic()
+
+    def read(self) -> dict[str, Any]:
+        """``seconds``, ``peak_memory_bytes`` and the device they were measured on."""
+        if self.device == "cuda":
+            import torch
+
+            peak, name = torch.cuda.max_memory_allocated(), torch.cuda.get_device_name()
+        else:
+            peak, name = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "cpu"
+        return {"seconds": time.monotonic() - self.begun, "peak_memory_bytes": peak, "device": name}

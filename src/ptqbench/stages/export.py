@@ -1,0 +1,87 @@
+"""A cell as a checkpoint folder that others load: packed where a format can hold it, dense where none can."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from ptqbench.errors import UserError, user_facing
+from ptqbench.fingerprint import fingerprint
+from ptqbench.manifest import begin, finish, verify
+from ptqbench.spec import formats
+from ptqbench.stages.common import parser
+
+FORMATS = ("compressed_tensors", "dense")
+
+
+@user_facing
+def main(argv: list[str] | None = None) -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
+    arguments.add_argument(
+        "--quantized", type=Path, nargs="?", help="the cell's manifest; empty for the float baseline"
+    )
+    args = arguments.parse_args(argv)
+    folder = begin(args.out)
+    model = verify(args.model)
+    code = fingerprint(["ptqbench.stages.export", *(f"ptqbench.formats.{name}" for name in formats())])
+    if args.quantized is None:
+        size = model["weight_bytes"]
+        record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
+        finish(args.out, args.spec, code, [], checkpoint=model["source"], **record)
+        return
+    files, record = run(args, Path(model["source"]), folder)
+    finish(args.out, args.spec, code, files, checkpoint=str(folder / "checkpoint"), **record)
+
+
+def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
+    from safetensors.torch import load_file
+    from torch import Tensor
+
+    from ptqbench.formats.checkpoint import write_model
+    from ptqbench.models.checkpoint import Checkpoint
+    from ptqbench.quantize.linear import QuantizedLinear
+
+    verify(args.quantized)
+    checkpoint = Checkpoint(source)
+    linears: dict[str, QuantizedLinear] = {}
+    for block in range(checkpoint.n_blocks):
+        state = load_file(args.quantized.parent / f"block-{block:03d}.safetensors")
+        for site in checkpoint.adapter.sites(checkpoint.config, block):
+            for linear in site.linears:
+                linears[f"{checkpoint.adapter.prefix(block)}{linear}"] = QuantizedLinear.from_state(state, linear)
+    name, reason = choose(args.spec["format"], list(linears.values()))
+    module = importlib.import_module(f"ptqbench.formats.{name}")
+
+    def replace(key: str, tensor: Tensor) -> dict[str, Tensor]:
+        linear = key.removesuffix(".weight")
+        return module.tensors(linear, linears[linear], checkpoint.dtype) if linear in linears else {key: tensor}
+
+    settings = module.settings(args.spec["scheme"], [checkpoint.adapter.head])
+    files = write_model(checkpoint, folder / "checkpoint", replace, settings)
+    written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
+    dense = sum(linear.codes.numel() * checkpoint.dtype.itemsize - linear.packed_bytes for linear in linears.values())
+    record = {"format": name, "reason": reason, "weight_bytes": written}
+    return files, {**record, "packed_weight_bytes": written - dense if name == "dense" else written}
+
+
+def choose(asked: str, linears: list[Any]) -> tuple[str, str | None]:
+    """The format to write and, where it is a fallback to dense, why."""
+    if asked != "auto" and asked not in FORMATS:
+        raise UserError(f"export.format is '{asked}': choose auto, {' or '.join(FORMATS)}")
+    if asked == "dense":
+        return asked, None
+    module = importlib.import_module(f"ptqbench.formats.{FORMATS[0]}")
+    reasons = {reason for linear in linears if (reason := module.refuses(linear))}
+    if not reasons:
+        return FORMATS[0], None
+    if asked != "auto":
+        raise UserError(
+            f"export.format is '{asked}', which cannot hold {', '.join(sorted(reasons))}: use auto or dense"
+        )
+    return "dense", f"{FORMATS[0]} cannot hold {', '.join(sorted(reasons))}"
+
+
+if __name__ == "__main__":
+    main()

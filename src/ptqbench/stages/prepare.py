@@ -1,0 +1,56 @@
+"""A model: fetched from the hub at its pinned revision, or a local folder as it is. The only stage with network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ptqbench.errors import UserError, user_facing
+from ptqbench.fingerprint import fingerprint
+from ptqbench.manifest import begin, finish
+from ptqbench.models.adapter import load_adapter
+from ptqbench.models.headers import read_config, read_headers, sampled_digests
+from ptqbench.stages.common import parser
+
+PATTERNS = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py"]
+
+
+@user_facing
+def main(argv: list[str] | None = None) -> None:
+    args = parser(__doc__ or "").parse_args(argv)
+    folder = begin(args.out)
+    model = args.spec
+    source = Path(model["path"]) if "path" in model else fetch(model, folder / "snapshot")
+    where = f"models.{model['name']}"
+    config = read_config(source, where)
+    adapter = load_adapter(config, where)
+    headers = read_headers(source, where)
+    files = sorted(folder.glob("snapshot/**/*")) if "hub" in model else []
+    record = {
+        "source": os.path.relpath(source),
+        "digests": sampled_digests(source),
+        "n_blocks": adapter.n_blocks(config),
+        "weight_bytes": sum({header.file: header.file.stat().st_size for header in headers.values()}.values()),
+    }
+    finish(args.out, model, fingerprint(["ptqbench.stages.prepare"]), [f for f in files if f.is_file()], **record)
+
+
+def fetch(model: dict[str, Any], folder: Path) -> Path:
+    """Download the safetensors, config and tokenizer of a pinned revision."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = PATTERNS if model["trust_remote_code"] else [p for p in PATTERNS if p != "*.py"]
+    try:
+        path = snapshot_download(model["hub"], revision=model["revision"], local_dir=folder, allow_patterns=patterns)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"models.{model['name']}.hub: cannot fetch {model['hub']}@{model['revision']} ({type(error).__name__}): "
+            "check the id, the revision, your access (HF_TOKEN) and the network, or give a local path"
+        ) from error
+    return Path(path)
+
+
+if __name__ == "__main__":
+    main()

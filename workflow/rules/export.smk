@@ -1,0 +1,33 @@
+# a checkpoint folder that transformers and vLLM load
+rule export:
+    input:
+        model=rules.prepare.output,
+        quantized=rules.quantize.output,
+    output:
+        f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
+    log:
+        f"{LOGS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}.log",
+    conda:
+        "../../envs/ptqbench.yaml"
+    threads: THREADS
+    params:
+        spec=specification("export", *CELL),
+        code=code("export"),
+        env=environment,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m ptqbench.stages.export --spec {params.spec:q} "
+        "--model {input.model} --quantized {input.quantized} --out {output} > {log} 2>&1"
+
+
+# the unquantized model, as it is, so that it runs through the same evaluation
+use rule export as export_float with:
+    input:
+        model=rules.prepare.output,
+        quantized=[],
+    output:
+        f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
+    wildcard_constraints:
+        method=spec.FLOAT_METHOD,
+
+
+ruleorder: export_float > export

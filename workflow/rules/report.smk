@@ -1,0 +1,38 @@
+TABLES = ["reports/results.parquet", "reports/cells.parquet", "reports/layers.parquet"]
+FIGURES = ["reports/size_against_quality.svg", "reports/size_against_quality.png"]
+PAGES = ["reports/index.html", "reports/summary.md"]
+REPORT = [*PAGES, *TABLES, *FIGURES]
+
+
+# the plan as a file: with many cells it is too long for a command line
+rule plan:
+    output:
+        f"{RESULTS}/plan.json",
+    log:
+        f"{LOGS}/plan.log",
+    params:
+        spec=planned,
+    run:
+        write_text(Path(output[0]), params.spec)
+
+
+# the tables (a contract), the figures and the page
+rule report:
+    input:
+        EVALUATIONS,
+        plan=rules.plan.output,
+    output:
+        page=report(PAGES[0], caption="../report/page.rst", category="Report"),
+        summary=PAGES[1],
+        tables=TABLES,
+        figures=report(
+            FIGURES, caption="../report/size_against_quality.rst", category="Figures"
+        ),
+    log:
+        f"{LOGS}/report.log",
+    conda:
+        "../../envs/ptqbench.yaml"
+    params:
+        code=code("report"),
+    shell:
+        "python -m ptqbench.stages.report --spec '{{}}' --plan {input.plan} --results results --out {output.page} > {log} 2>&1"
