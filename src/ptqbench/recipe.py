@@ -79,7 +79,7 @@ def traits(recipe: dict[str, Any]) -> list[dict[str, Any]]:
 
 def strategy(recipe: dict[str, Any]) -> list[str]:
     """The classes of a method, in the taxonomy's order; RTN has none."""
-    found = {trait["STRATEGY"] for trait in traits(recipe) if trait.get("STRATEGY")}
+    found = {trait.get(key) for trait in traits(recipe) for key in ("STRATEGY", "ALSO")}
     return [name for name in ("compensation", "rotation", "salience", "optimization") if name in found]
 
 

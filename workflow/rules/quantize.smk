@@ -2,6 +2,7 @@
 rule quantize:
     input:
         model=rules.prepare.output,
+        calibration=rules.calibrate.output,
         statistics=rules.statistics.output,
     output:
         f"{RESULTS}/quantized/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
@@ -18,4 +19,4 @@ rule quantize:
         env=environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.quantize --spec {params.spec:q} "
-        "--model {input.model} --statistics {input.statistics} --out {output} > {log} 2>&1"
+        "--model {input.model} --calibration {input.calibration} --statistics {input.statistics} --out {output} > {log} 2>&1"

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -28,14 +29,25 @@ INDEX = "model.safetensors.index.json"
 Replace = Callable[[str, Tensor], dict[str, Tensor]]
 
 
-def write_model(source: Checkpoint, folder: Path, replace: Replace, quantization: dict | None) -> list[Path]:
-    """Copy ``source`` with every tensor passed through ``replace(name, tensor)``; returns the files written."""
+def write_model(
+    source: Checkpoint,
+    folder: Path,
+    replace: Replace,
+    quantization: dict[str, Any] | None,
+    added: dict[str, Tensor],
+    changes: dict[str, Any],
+) -> list[Path]:
+    """Copy ``source`` with every tensor passed through ``replace(name, tensor)``; returns the files written.
+
+    ``added`` tensors go into the last shard; ``changes`` and the ``quantization`` config go into ``config.json``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shards = sorted({header.file for header in source.headers.values()})
     written: dict[str, str] = {}
     total = 0
     for shard in shards:
         tensors = {key: value for name, tensor in _read(shard) for key, value in replace(name, tensor).items()}
+        tensors |= added if shard == shards[-1] else {}
         with atomic(folder / shard.name) as temporary:
             save_file(
                 {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"format": "pt"}
@@ -47,7 +59,7 @@ def write_model(source: Checkpoint, folder: Path, replace: Replace, quantization
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
         write_text(folder / INDEX, json.dumps(index, indent=1))
         files.append(folder / INDEX)
-    config = dict(source.config)
+    config = source.config | changes
     config.pop("quantization_config", None)
     if quantization:
         config["quantization_config"] = quantization

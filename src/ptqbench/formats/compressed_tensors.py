@@ -21,6 +21,8 @@ def refuses(linear: QuantizedLinear) -> str | None:
     """Why this format cannot hold a linear, or None."""
     if linear.channel_scale is not None:
         return "a channel scale that folds nowhere"
+    if linear.right is not None or linear.left is not None:
+        return "transforms of single linears"
     return None
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ptqbench.formats.bitstream import pack, unpack
+from ptqbench.quantize.orthogonal import Orthogonal, from_state
 
 
 @dataclass
@@ -15,7 +16,8 @@ class QuantizedLinear:
     """Codes and grid of one linear ``y = W x``, ``W`` of ``[m, n]``.
 
     ``codes`` uint8 ``[m, n]``; ``scale`` float32 and ``zero`` uint8 ``[m, groups]``; ``channel_scale`` float32 ``[n]``
-    divides the input where no neighbour could absorb it: ``W = scale (codes - zero) / channel_scale``.
+    divides the input where no neighbour could absorb it; ``right`` transforms the input after that and ``left`` the
+    output: ``W = left (scale (codes - zero)) rightᵀ / channel_scale``.
     """
 
     codes: Tensor
@@ -24,6 +26,8 @@ class QuantizedLinear:
     bits: int
     symmetric: bool
     channel_scale: Tensor | None = None
+    right: Orthogonal | None = None
+    left: Orthogonal | None = None
 
     @property
     def group_size(self) -> int:
@@ -41,7 +45,14 @@ class QuantizedLinear:
         """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
         steps = self.codes.to(torch.int16) - self.zero.to(torch.int16).repeat_interleave(self.group_size, 1)
         weight = steps.to(dtype) * self.scale.to(dtype).repeat_interleave(self.group_size, 1)
-        return weight if self.channel_scale is None else weight / self.channel_scale.to(dtype)
+        if self.channel_scale is None and self.right is None and self.left is None:
+            return weight
+        return self._undo(weight.float()).to(dtype)
+
+    def _undo(self, weight: Tensor) -> Tensor:
+        weight = weight if self.left is None else self.left.inverse(weight.T).T
+        weight = weight if self.right is None else self.right.inverse(weight)
+        return weight if self.channel_scale is None else weight / self.channel_scale
 
     def state(self, prefix: str) -> dict[str, Tensor]:
         """Tensors for a safetensors file, codes as a dense bit stream."""
@@ -53,6 +64,9 @@ class QuantizedLinear:
         }
         if self.channel_scale is not None:
             tensors[f"{prefix}.channel_scale"] = self.channel_scale
+        for side in ("right", "left"):
+            if (transform := getattr(self, side)) is not None:
+                tensors |= {f"{prefix}.{side}.{key}": tensor for key, tensor in transform.state().items()}
         return tensors
 
     @classmethod
@@ -66,4 +80,11 @@ class QuantizedLinear:
             bits=bits,
             symmetric=bool(symmetric),
             channel_scale=state.get(f"{prefix}.channel_scale"),
+            right=_transform(state, f"{prefix}.right."),
+            left=_transform(state, f"{prefix}.left."),
         )
+
+
+def _transform(state: dict[str, Tensor], prefix: str) -> Orthogonal | None:
+    found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    return from_state(found) if found else None

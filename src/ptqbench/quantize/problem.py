@@ -18,18 +18,23 @@ class Problem:
     """Round ``weight [m, n]`` (rows of all linears of a site) to ``grid`` under ``hessian [n, n]`` = XᵀX / tokens.
 
     ``bounds`` is the range member; ``fixed`` holds ``(low, high) [m, groups]`` when the ranges are decided already.
+    ``cross [n, n]`` is ``(X̃ - X)ᵀX / tokens`` where the float model's inputs X̃ are known; ``offset [m, n]`` shifts
+    learned rounding.
     """
 
     weight: Tensor
     hessian: Tensor
     grid: Grid
-    bounds: Bounds
+    bounds: Bounds | None
     fixed: tuple[Tensor, Tensor] | None = None
+    cross: Tensor | None = None
+    offset: Tensor | None = None
 
     def fit(self) -> tuple[Tensor, Tensor]:
         """Scale and zero ``[m, groups]`` of every group, from the weight as it stands."""
         if self.fixed is not None:
             return self.grid.from_bounds(*self.fixed)
+        assert self.bounds is not None
         width = self.grid.width(self.weight.shape[1])
         blocks = diagonal_blocks(self.hessian, width)
         return self.grid.from_bounds(*self.bounds(self.grid.grouped(self.weight), self.grid, blocks))
@@ -39,6 +44,7 @@ class Problem:
         if self.fixed is not None:
             low, high = self.fixed[0][:, group], self.fixed[1][:, group]
             return self.grid.from_bounds(low, high)
+        assert self.bounds is not None
         width = values.shape[1]
         block = self.hessian[group * width : (group + 1) * width, group * width : (group + 1) * width]
         low, high = self.bounds(values.unsqueeze(1), self.grid, block.unsqueeze(0))

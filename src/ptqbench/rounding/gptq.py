@@ -6,6 +6,8 @@ makes its result depend on ``block_size``), every group's scale is kept, and act
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bo
     equal in exact arithmetic whether or not codes were clamped.
     """
     weight, hessian, dead = without_dead_columns(problem.weight, problem.hessian)
-    live = Problem(weight, hessian, problem.grid, problem.bounds, problem.fixed)
+    live = replace(problem, weight=weight, hessian=hessian)
     order = torch.argsort(hessian.diagonal(), descending=True, stable=True) if act_order else None
     permuted = hessian if order is None else hessian[order][:, order]
     factor = inverse_factor(permuted, damp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,37 +37,35 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
-    from safetensors.torch import load_file
     from torch import Tensor
 
     from ptqbench.formats.checkpoint import write_model
     from ptqbench.models.checkpoint import Checkpoint
+    from ptqbench.quantize.artifact import QuantizedCell
     from ptqbench.quantize.linear import QuantizedLinear
 
     verify(args.quantized)
     checkpoint = Checkpoint(source)
-    linears: dict[str, QuantizedLinear] = {}
-    for block in range(checkpoint.n_blocks):
-        state = load_file(args.quantized.parent / f"block-{block:03d}.safetensors")
-        for site in checkpoint.adapter.sites(checkpoint.config, block):
-            for linear in site.linears:
-                linears[f"{checkpoint.adapter.prefix(block)}{linear}"] = QuantizedLinear.from_state(state, linear)
-    name, reason = choose(args.spec["format"], list(linears.values()))
+    cell = QuantizedCell(args.quantized, checkpoint)
+    name, reason = choose(args.spec["format"], (linear for _, linear in cell.linears()))
     module = importlib.import_module(f"ptqbench.formats.{name}")
 
     def replace(key: str, tensor: Tensor) -> dict[str, Tensor]:
-        linear = key.removesuffix(".weight")
-        return module.tensors(linear, linears[linear], checkpoint.dtype) if linear in linears else {key: tensor}
+        found = cell.replacement(key)
+        if isinstance(found, QuantizedLinear):
+            return module.tensors(key.removesuffix(".weight"), found, checkpoint.dtype)
+        return {key: tensor if found is None else found.to(tensor.dtype)}
 
     settings = module.settings(args.spec["scheme"], [checkpoint.adapter.head])
-    files = write_model(checkpoint, folder / "checkpoint", replace, settings)
+    added = {key: tensor.to(checkpoint.dtype) for key, tensor in cell.added().items()}
+    files = write_model(checkpoint, folder / "checkpoint", replace, settings, added, cell.config)
     written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
-    dense = sum(linear.codes.numel() * checkpoint.dtype.itemsize - linear.packed_bytes for linear in linears.values())
-    record = {"format": name, "reason": reason, "weight_bytes": written}
-    return files, {**record, "packed_weight_bytes": written - dense if name == "dense" else written}
+    saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes if name == "dense" else 0
+    record = {"format": name, "reason": reason, "weight_bytes": written, "packed_weight_bytes": written - saved}
+    return files, record
 
 
-def choose(asked: str, linears: list[Any]) -> tuple[str, str | None]:
+def choose(asked: str, linears: Iterable[Any]) -> tuple[str, str | None]:
     """The format to write and, where it is a fallback to dense, why."""
     if asked != "auto" and asked not in FORMATS:
         raise UserError(f"export.format is '{asked}': choose auto, {' or '.join(FORMATS)}")

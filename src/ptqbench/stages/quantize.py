@@ -19,6 +19,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
     arguments.add_argument("--statistics", type=Path, required=True, help="the statistics' manifest")
+    arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
+    arguments.add_argument("--batch-size", type=int, default=8, help="sequences per forward pass, if there are any")
     args = arguments.parse_args(argv)
     folder = begin(args.out)
     with one_device() as device:
@@ -30,38 +32,56 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any]]:
     import torch
-    from safetensors.torch import load_file, save_file
 
+    from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
-    from ptqbench.quantize.block import BlockState, SiteStatistics, quantize_block
+    from ptqbench.models.skeleton import Skeleton
     from ptqbench.quantize.grid import Grid
+    from ptqbench.quantize.propagate import PropagatedCell
 
     checkpoint = Checkpoint(Path(verify(args.model)["source"]))
     verify(args.statistics)
-    scheme = args.spec["scheme"]
+    verify(args.calibration)
+    recipe, scheme = args.spec["method"], args.spec["scheme"]
+    tokens = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
     grid = Grid(scheme["bits"], scheme["group_size"], scheme["symmetric"])
-    files: list[Path] = []
-    record: dict[str, Any] = {"layers": [], "packed_bytes": 0, "n_weights": 0}
+    torch.set_grad_enabled(False)
+    cell = PropagatedCell(checkpoint, recipe, grid, args.statistics.parent, torch.device(device), tokens)
+    with torch.enable_grad():
+        cell.prepare()
+    blocks = cell.blocks()
+    if recipe["propagate"]:
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        skeleton = Skeleton(checkpoint, cell.device, dtype, args.spec["model"]["trust_remote_code"])
+        blocks = cell.propagated(skeleton, args.batch_size)
+    record: dict[str, Any] = {"layers": [], "transforms": [], "packed_bytes": 0, "n_weights": 0}
+    files = []
     with progress_bar("quantize: block", total=checkpoint.n_blocks) as bar:
-        for index in range(checkpoint.n_blocks):
-            source = args.statistics.parent / f"block-{index:03d}.safetensors"
-            found = load_file(source)
-            sites = checkpoint.adapter.sites(checkpoint.config, index)
-            statistics = {
-                site.name: SiteStatistics.from_tensors(found, site.name, torch.device(device), str(source))
-                for site in sites
-            }
-            tensors = {name: tensor.to(device, torch.float32) for name, tensor in checkpoint.block(index).items()}
-            block = quantize_block(BlockState(index, sites, tensors, statistics), args.spec["method"], grid)
+        for index, (block, notes) in enumerate(blocks):
             files.append(folder / f"block-{index:03d}.safetensors")
-            state = {key: t for name, linear in block.linears.items() for key, t in linear.state(name).items()}
-            with atomic(files[-1]) as temporary:
-                save_file({key: tensor.cpu().contiguous() for key, tensor in state.items()}, temporary)
+            save(files[-1], block)
             record["layers"] += block.records
+            record["transforms"] += notes
             record["packed_bytes"] += sum(linear.packed_bytes for linear in block.linears.values())
             record["n_weights"] += sum(linear.codes.numel() for linear in block.linears.values())
-            bar(1, f"of {args.spec['method']['name']} {scheme['name']}")
-    return files, record
+            bar(1, f"of {recipe['name']} {scheme['name']}")
+    outside = cell.outside()
+    files.append(folder / "outside.safetensors")
+    write(files[-1], outside.tensors)
+    return files, {**record, "config": outside.config}
+
+
+def save(file: Path, block: Any) -> None:
+    """Codes and grids of a block, and under ``float.`` the tensors that transforms changed."""
+    state = {key: t for name, linear in block.linears.items() for key, t in linear.state(name).items()}
+    write(file, state | {f"float.{name}": tensor for name, tensor in block.tensors.items()})
+
+
+def write(file: Path, tensors: dict[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    with atomic(file) as temporary:
+        save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, temporary)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""Read a quantized cell back, one block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ptqbench.manifest import load
+from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.quantize.linear import QuantizedLinear
+
+
+class QuantizedCell:
+    """What a cell replaces in its model, by checkpoint name; ``config`` is what ``config.json`` must say besides."""
+
+    def __init__(self, manifest: Path, checkpoint: Checkpoint) -> None:
+        content = load(manifest)
+        self.checkpoint, self.folder = checkpoint, manifest.parent
+        self.config: dict[str, Any] = content["config"]
+        self.packed_bytes, self.n_weights = int(content["packed_bytes"]), int(content["n_weights"])
+        self.outside: dict[str, Tensor] = load_file(self.folder / "outside.safetensors")
+        adapter = checkpoint.adapter
+        self._block_of = {
+            f"{adapter.prefix(block)}{linear}": block
+            for block in range(checkpoint.n_blocks)
+            for site in adapter.sites(checkpoint.config, block)
+            for linear in site.linears
+        }
+        self._read = lru_cache(maxsize=2)(self._load)  # shards are in block order, but may split a block
+
+    def linears(self) -> Iterator[tuple[str, QuantizedLinear]]:
+        """Every quantized linear with its checkpoint name."""
+        for name in self._block_of:
+            yield name, self._linear(name)
+
+    def replacement(self, name: str) -> QuantizedLinear | Tensor | None:
+        """What stands for the checkpoint's tensor ``name``: codes, a changed float tensor, or None for itself."""
+        linear = name.removesuffix(".weight")
+        if linear in self._block_of:
+            return self._linear(linear) if name.endswith(".weight") else self._float(name, self._block_of[linear])
+        if name in self.outside:
+            return self.outside[name]
+        return next((found for block in self._blocks(name) if (found := self._float(name, block)) is not None), None)
+
+    def added(self) -> dict[str, Tensor]:
+        """Tensors that the model did not have, such as an untied head."""
+        return {name: tensor for name, tensor in self.outside.items() if name not in self.checkpoint.headers}
+
+    def _linear(self, name: str) -> QuantizedLinear:
+        block = self._block_of[name]
+        return QuantizedLinear.from_state(self._read(block), name.removeprefix(self.checkpoint.adapter.prefix(block)))
+
+    def _float(self, name: str, block: int) -> Tensor | None:
+        return self._read(block).get(f"float.{name.removeprefix(self.checkpoint.adapter.prefix(block))}")
+
+    def _blocks(self, name: str) -> list[int]:
+        start = f"{self.checkpoint.adapter.blocks}."
+        return [int(name.removeprefix(start).split(".")[0])] if name.startswith(start) else []
+
+    def _load(self, block: int) -> dict[str, Tensor]:
+        return load_file(self.folder / f"block-{block:03d}.safetensors")

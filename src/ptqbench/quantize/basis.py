@@ -1,0 +1,60 @@
+"""The basis in which a site is rounded: per-channel scale, then orthogonal transforms of its inputs and outputs."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptqbench.models.adapter import Site
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.quantize.orthogonal import Orthogonal
+from ptqbench.quantize.state import BlockState
+
+
+@dataclass
+class SiteBasis:
+    """``W' = Lᵀ (W diag(s)) R`` with ``x' = (x / s) R``; absent parts are identity. R is shared by the site."""
+
+    scale: Tensor | None = None
+    right: Orthogonal | None = None
+    left: dict[str, Orthogonal] = field(default_factory=dict)
+
+    def forward(self, linear: str, weight: Tensor) -> Tensor:
+        """A linear's weight ``[m, n]`` in this basis."""
+        weight = weight if self.scale is None else weight * self.scale
+        weight = weight if self.right is None else self.right.apply(weight)
+        return weight if linear not in self.left else self.left[linear].apply(weight.T).T.contiguous()
+
+    def second_moment(self, matrix: Tensor) -> Tensor:
+        """``E[x'ᵀ x']`` for ``matrix [n, n]`` = ``E[xᵀ x]`` (also of two different inputs)."""
+        matrix = matrix if self.scale is None else matrix / self.scale.outer(self.scale)
+        return matrix if self.right is None else self.right.apply(self.right.apply(matrix).T).T.contiguous()
+
+    def attach(self, linear: str, codes: Tensor, scale: Tensor, zero: Tensor, grid: Grid) -> QuantizedLinear:
+        """Codes rounded in this basis, as a linear that knows the way back."""
+        return QuantizedLinear(
+            codes=codes.to(torch.uint8),
+            scale=scale.float(),
+            zero=zero.to(torch.uint8),
+            bits=grid.bits,
+            symmetric=grid.symmetric,
+            channel_scale=self.scale,
+            right=self.right,
+            left=self.left.get(linear),
+        )
+
+
+def site_basis(state: BlockState, site: Site, recipe: dict[str, Any]) -> SiteBasis:
+    """The basis that a recipe's site transforms choose, after scales that folded nowhere."""
+    basis = SiteBasis(state.channel_scale.get(site.name))
+    for settings in recipe["transform"]:
+        module = importlib.import_module(f"ptqbench.transforms.{settings['name']}")
+        if hasattr(module, "basis"):
+            parameters = {key: value for key, value in settings.items() if key != "name"}
+            basis = module.basis(state, site, basis, **parameters)
+    return basis

@@ -1,0 +1,115 @@
+"""A cell from statistics on disk: the loop over blocks, each independent of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
+from ptqbench.quantize.state import BlockState, SiteStatistics
+
+
+@dataclass
+class Outside:
+    """Tensors outside the blocks that a transform changed (checkpoint names), and what ``config.json`` must say."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Cell:
+    """One model, one recipe, one grid, the folder of shared statistics and the calibration ``tokens``."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        recipe: dict[str, Any],
+        grid: Grid,
+        statistics: Path,
+        device: torch.device,
+        tokens: Tensor | None = None,
+    ) -> None:
+        self.checkpoint, self.recipe, self.grid = checkpoint, recipe, grid
+        self.statistics, self.device = statistics, device
+        self.n_blocks = checkpoint.n_blocks
+        self.prepared: list[dict[str, Any]] = []
+        self.tokens = tokens
+
+    def prepare(self) -> None:
+        """Let transforms that need the whole model (rotations) do their part once."""
+        for settings in self.recipe["transform"]:
+            has = hasattr(module_of("transforms", settings), "prepare")
+            self.prepared.append({"prepared": member("transforms", settings, "prepare")(self)} if has else {})
+
+    def state(self, index: int, statistics: dict[str, SiteStatistics] | None = None) -> BlockState:
+        """A block as the float model has it, with the shared statistics unless others are given."""
+        sites = self.checkpoint.adapter.sites(self.checkpoint.config, index)
+        tensors = {name: t.to(self.device, torch.float32) for name, t in self.checkpoint.block(index).items()}
+        return BlockState(
+            index,
+            self.checkpoint.config,
+            sites,
+            self.checkpoint.adapter.writers,
+            tensors,
+            statistics if statistics is not None else self._shared(index, [site.name for site in sites]),
+            self.checkpoint.dtype,
+        )
+
+    def transform(self, state: BlockState) -> list[dict[str, Any]]:
+        """Apply the recipe's block transforms in order; returns their records."""
+        state.nearest_loss = nearest_losses(state, self.grid)
+        records = []
+        for settings, prepared in zip(self.recipe["transform"], self.prepared, strict=True):
+            if hasattr(module_of("transforms", settings), "apply"):
+                found = member("transforms", settings, "apply")(state, self.grid, **prepared)
+                records += [{"block": state.index, "transform": settings["name"], **record} for record in found]
+        return records
+
+    def outside(self) -> Outside:
+        """What the recipe's transforms change outside the blocks."""
+        result = Outside()
+        for settings, prepared in zip(self.recipe["transform"], self.prepared, strict=True):
+            module = module_of("transforms", settings)
+            if hasattr(module, "outside"):
+                result.tensors = result.tensors or self._outside_tensors()
+                result.config |= module.outside(result.tensors, self.checkpoint.adapter, **prepared)
+        return result
+
+    def blocks(self) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
+        """Quantize block after block from the shared statistics; no forward pass."""
+        for index in range(self.n_blocks):
+            state = self.state(index)
+            records = self.transform(state)
+            result = QuantizedBlock()
+            for site in state.sites:
+                quantize_site(state, site, self.recipe, self.grid, result)
+            result.tensors = changed_tensors(state, self.checkpoint.block(index), result)
+            yield result, records
+
+    def _shared(self, index: int, sites: list[str]) -> dict[str, SiteStatistics]:
+        file = self.statistics / f"block-{index:03d}.safetensors"
+        tensors = load_file(file)
+        return {site: SiteStatistics.from_tensors(tensors, site, self.device, str(file)) for site in sites}
+
+    def _outside_tensors(self) -> dict[str, Tensor]:
+        adapter = self.checkpoint.adapter
+        names = [f"{name}.weight" for name in (adapter.embedding, adapter.final_norm, adapter.head)]
+        return {name: self.checkpoint.tensor(name).float() for name in names if name in self.checkpoint.headers}
+
+
+def changed_tensors(state: BlockState, original: dict[str, Tensor], result: QuantizedBlock) -> dict[str, Tensor]:
+    """Float tensors of a block that transforms changed and that no codes replace (norms, biases)."""
+    quantized = {f"{linear}.weight" for linear in result.linears}
+    return {
+        name: tensor
+        for name, tensor in state.tensors.items()
+        if name not in quantized and not torch.equal(tensor.cpu(), original[name].float())
+    }

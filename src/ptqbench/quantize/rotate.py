@@ -1,0 +1,80 @@
+"""Rotate the residual stream (R1) and the value heads (R2) of a model without changing its function.
+
+QuaRot (arXiv 2404.00456) and SpinQuant (arXiv 2405.16406), section 3 of each. The references also centre the embedding
+rows, which changes the function of a model with RMSNorm: not done here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptqbench.models.adapter import Adapter
+from ptqbench.quantize.state import BlockState
+
+
+def rotate_block(state: BlockState, r1: Tensor, r2: Tensor | None) -> None:
+    """Readers become ``W diag(γ) R1`` with γ = 1, writers ``R1ᵀ W``; v rows and o columns rotate by R2 per head.
+
+    ``r1`` float64 ``[d, d]``, ``r2`` float64 ``[head_dim, head_dim]`` or None. Statistics follow.
+    """
+    for site in state.sites:
+        if site.reads_stream:
+            _rotate_reader(state, site, r1)
+    for writer in state.writers:
+        _rotate_rows(state, writer, r1)
+    if r2 is not None:
+        _rotate_values(state, r2)
+
+
+def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Tensor) -> dict[str, Any]:
+    """Rotate embedding and head in place (checkpoint names), folding the final norm into the head.
+
+    A tied head becomes a tensor of its own; returns the changes that ``config.json`` needs.
+    """
+    embedding, head, norm = f"{adapter.embedding}.weight", f"{adapter.head}.weight", f"{adapter.final_norm}.weight"
+    tied = head not in tensors
+    gamma = tensors[norm].double()
+    source = tensors[embedding if tied else head].double()
+    tensors[head] = ((source * gamma) @ r1).float()
+    tensors[embedding] = (tensors[embedding].double() @ r1).float()
+    tensors[norm] = torch.ones_like(tensors[norm])
+    return {"tie_word_embeddings": False} if tied else {}
+
+
+def _rotate_reader(state: BlockState, site: Any, r1: Tensor) -> None:
+    norm = f"{site.producer.name}.weight"
+    gamma = state.tensors[norm].double()
+    for linear in site.linears:
+        weight = (state.weight(linear).double() * gamma) @ r1
+        state.tensors[f"{linear}.weight"] = weight.float()
+    statistics = state.statistics[site.name]
+    statistics.scale(torch.where(gamma == 0, 1.0, gamma).float())
+    statistics.rotate(r1)
+    state.tensors[norm] = torch.ones_like(state.tensors[norm])
+
+
+def _rotate_rows(state: BlockState, linear: str, r1: Tensor) -> None:
+    state.tensors[f"{linear}.weight"] = (r1.T @ state.weight(linear).double()).float()
+    if f"{linear}.bias" in state.tensors:
+        state.tensors[f"{linear}.bias"] = (state.tensors[f"{linear}.bias"].double() @ r1).float()
+
+
+def _rotate_values(state: BlockState, r2: Tensor) -> None:
+    """The site whose producer is the values reads heads side by side: rotate each by the same matrix."""
+    heads, kv_heads, width = state.heads
+    for site in state.sites:
+        if site.producer is None or site.producer.kind != "value":
+            continue
+        values = site.producer.name
+        rows = state.weight(values).double().view(kv_heads, width, -1)
+        state.tensors[f"{values}.weight"] = (r2.T @ rows).reshape(kv_heads * width, -1).float()
+        if f"{values}.bias" in state.tensors:
+            bias = state.tensors[f"{values}.bias"].double().view(kv_heads, width)
+            state.tensors[f"{values}.bias"] = (bias @ r2).reshape(-1).float()
+        for linear in site.linears:
+            columns = state.weight(linear).double().view(-1, heads, width) @ r2
+            state.tensors[f"{linear}.weight"] = columns.reshape(-1, heads * width).float()
+        state.statistics[site.name].rotate(torch.block_diag(*[r2] * heads))

@@ -1,0 +1,126 @@
+"""Round the linears of one input site, and record what that cost."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptqbench.models.adapter import Site
+from ptqbench.quantize.basis import site_basis
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.learning import Learned
+from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.quantize.problem import Problem, Rounded
+from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.state import BlockState
+from ptqbench.ranges import minmax
+from ptqbench.rounding import nearest
+
+
+@dataclass
+class QuantizedBlock:
+    """A block's quantized linears, the float tensors that transforms changed, and one record per linear."""
+
+    linears: dict[str, QuantizedLinear] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+def quantize_site(
+    state: BlockState,
+    site: Site,
+    recipe: dict[str, Any],
+    grid: Grid,
+    result: QuantizedBlock,
+    learned: Learned | None = None,
+) -> None:
+    """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before."""
+    begun = time.monotonic()
+    weights = {linear: state.weight(linear) for linear in site.linears}
+    statistics = state.statistics[site.name]
+    basis = site_basis(state, site, recipe)
+    problem = Problem(
+        weight=torch.cat([basis.forward(linear, weight) for linear, weight in weights.items()]),
+        hessian=basis.second_moment(statistics.hessian),
+        grid=grid,
+        bounds=None if learned else member("ranges", recipe["range"], "bounds"),
+        fixed=_stacked(learned, site),
+        offset=torch.cat([learned.offset[name] for name in site.linears]) if learned and learned.offset else None,
+        cross=None if statistics.cross is None else basis.second_moment(statistics.cross),
+    )
+    rounded: Rounded = member("rounding", recipe["rounding"], "round_site")(reshape(problem, recipe))
+    sizes = [len(weight) for weight in weights.values()]
+    codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
+    for index, (linear, weight) in enumerate(weights.items()):
+        quantized = basis.attach(linear, codes[index], scale[index], zero[index], grid)
+        result.linears[linear] = quantized
+        result.records.append(
+            {
+                "linear": f"{state.index}.{linear}",
+                "site": site.name,
+                **losses(state, linear, weight, quantized, statistics.hessian),
+                **rounded.record,
+            }
+        )
+    seconds = time.monotonic() - begun
+    for record, size in zip(result.records[-len(sizes) :], sizes, strict=True):
+        record["seconds"] = seconds * size / sum(sizes)
+
+
+def losses(
+    state: BlockState, linear: str, weight: Tensor, quantized: QuantizedLinear, hessian: Tensor
+) -> dict[str, float]:
+    """Proxy loss in the original basis, signal-to-noise ratio in dB, and the loss of plain nearest rounding."""
+    rows = state.row_scale.get(linear)
+    delta, signal = weight - quantized.dequantize(), weight
+    if rows is not None:
+        delta, signal = delta * rows.unsqueeze(1), signal * rows.unsqueeze(1)
+    loss, power = proxy_loss(delta, hessian).sum(), proxy_loss(signal, hessian).sum()
+    snr = 10 * torch.log10(power.clamp(min=1e-30) / loss.clamp(min=1e-30))
+    return {"proxy_loss": loss.item(), "snr_db": snr.item(), "nearest_proxy_loss": state.nearest_loss[linear]}
+
+
+def nearest_losses(state: BlockState, grid: Grid) -> dict[str, float]:
+    """Proxy loss of rounding each linear to nearest on its full range, before any transform."""
+    found = {}
+    for site in state.sites:
+        hessian = state.statistics[site.name].hessian
+        for linear in site.linears:
+            weight = state.weight(linear)
+            plain = nearest.round_site(Problem(weight, hessian, grid, minmax.bounds))
+            values = grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
+            found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum().item()
+    return found
+
+
+def reshape(problem: Problem, recipe: dict[str, Any]) -> Problem:
+    """Let transforms that change the weight itself (MagR) act on what is about to be rounded."""
+    for settings in recipe["transform"]:
+        if hasattr(module_of("transforms", settings), "reshape"):
+            problem = replace(problem, weight=member("transforms", settings, "reshape")(problem))
+    return problem
+
+
+def module_of(folder: str, settings: dict[str, Any]) -> ModuleType:
+    """The module that a member's settings name."""
+    return importlib.import_module(f"ptqbench.{folder}.{settings['name']}")
+
+
+def member(folder: str, settings: dict[str, Any], function: str) -> Any:
+    """A member's function with the recipe's parameters bound."""
+    parameters = {key: value for key, value in settings.items() if key != "name"}
+    return partial(getattr(module_of(folder, settings), function), **parameters)
+
+
+def _stacked(learned: Learned | None, site: Site) -> tuple[Tensor, Tensor] | None:
+    if learned is None:
+        return None
+    low, high = zip(*(learned.bounds[linear] for linear in site.linears), strict=True)
+    return torch.cat(low), torch.cat(high)

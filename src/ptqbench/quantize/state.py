@@ -1,0 +1,91 @@
+"""One block on its way through a recipe: its float tensors and statistics, as transforms leave them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptqbench.errors import UserError
+from ptqbench.models.adapter import Site
+from ptqbench.statistics.hessian import from_triangle
+
+
+@dataclass
+class SiteStatistics:
+    """What the statistics pass found at one input site of ``n`` channels (see ``ptqbench.statistics``).
+
+    ``max_abs`` is None after a rotation, which no closed form carries it through; ``cross`` is ``(X̃ - X)ᵀX / tokens``
+    with X̃ the inputs in the float model, where both streams were run (GPTAQ).
+    """
+
+    hessian: Tensor
+    mean_abs: Tensor
+    max_abs: Tensor | None
+    tokens: int
+    cross: Tensor | None = None
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], site: str, device: torch.device, where: str) -> SiteStatistics:
+        """Read one site of a statistics file; values that are not finite are refused by name."""
+        found = {key: tensors[f"{site}.{key}"].to(device) for key in ("hessian", "mean_abs", "max_abs")}
+        for key, tensor in found.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(f"{where}: {site}.{key} is not finite: the float model overflowed there")
+        hessian = from_triangle(found["hessian"], len(found["mean_abs"]))
+        return cls(hessian, found["mean_abs"], found["max_abs"], int(tensors[f"{site}.tokens"]))
+
+    def scale(self, scale: Tensor) -> None:
+        """The input becomes ``x / scale``: every statistic follows exactly."""
+        self.hessian = self.hessian / scale.outer(scale)
+        self.mean_abs = self.mean_abs / scale
+        self.max_abs = None if self.max_abs is None else self.max_abs / scale
+
+    def rotate(self, matrix: Tensor) -> None:
+        """The input becomes ``x @ matrix`` (orthogonal): H follows exactly, ``mean_abs`` as for normal inputs."""
+        self.hessian = (matrix.T @ self.hessian.double() @ matrix).float()
+        self.mean_abs = (self.hessian.diagonal().clamp(min=0) * 2 / torch.pi).sqrt()
+        self.max_abs = None
+
+
+@dataclass
+class BlockState:
+    """A block's float tensors (float32, block-relative names) and the statistics of its sites.
+
+    Transforms act in place. What they leave for others to undo is explicit: ``row_scale[linear]`` multiplies an output
+    error to bring it back to the original basis; ``channel_scale[site]`` divides inputs that no producer could absorb.
+    ``nearest_loss[linear]`` is the proxy loss of nearest rounding before any transform; ``dtype`` is the checkpoint's, in which norms are stored.
+    """
+
+    index: int
+    config: dict[str, Any]
+    sites: tuple[Site, ...]
+    writers: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    statistics: dict[str, SiteStatistics]
+    dtype: torch.dtype = torch.bfloat16
+    row_scale: dict[str, Tensor] = field(default_factory=dict)
+    channel_scale: dict[str, Tensor] = field(default_factory=dict)
+    nearest_loss: dict[str, float] = field(default_factory=dict)
+
+    def weight(self, linear: str) -> Tensor:
+        """The weight ``[m, n]`` of a linear."""
+        return self.tensors[f"{linear}.weight"]
+
+    def stacked(self, site: Site) -> Tensor:
+        """The weights of a site's linears, one below the other."""
+        return torch.cat([self.weight(linear) for linear in site.linears])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the block's tensors are."""
+        return next(iter(self.tensors.values())).device
+
+    @property
+    def heads(self) -> tuple[int, int, int]:
+        """Query heads, key-value heads and the width of one head."""
+        n_heads = int(self.config["num_attention_heads"])
+        width = self.config.get("head_dim") or int(self.config["hidden_size"]) // n_heads
+        return n_heads, int(self.config.get("num_key_value_heads") or n_heads), int(width)

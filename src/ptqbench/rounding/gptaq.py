@@ -1,0 +1,71 @@
+"""GPTAQ (arXiv 2504.02692): GPTQ that also corrects for the error in its inputs, which the float model did not have.
+
+With ``C = (X̃ - X)ᵀX`` and U as in GPTQ, ``P = α striu(C Uᵀ) U``; besides GPTQ's update, column j adds ``w_j P_jk`` to
+every later column k, where ``w_j`` is the latent value before rounding. The reference multiplies P by values that were
+already rounded in its lazy updates, which makes its result depend on ``block_size``: the latent values are kept here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ptqbench.quantize.factor import inverse_factor
+from ptqbench.quantize.problem import Problem, Rounded
+from ptqbench.rounding import gptq, nearest
+
+STRATEGY = "compensation"
+PROPAGATES = True
+BOTH_STREAMS = True
+DEFAULTS = {"damp": 0.01, "act_order": True, "alpha": 0.25, "block_size": 128}
+
+
+def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, block_size: int) -> Rounded:
+    """Codes by GPTAQ on static groups; an unfactorable Hessian falls back to nearest rounding, recorded."""
+    assert problem.cross is not None
+    weight, hessian, dead = gptq.without_dead_columns(problem.weight, problem.hessian)
+    live = replace(problem, weight=weight, hessian=hessian)
+    n = weight.shape[1]
+    order = torch.argsort(hessian.diagonal(), descending=True, stable=True) if act_order else torch.arange(n)
+    factor = inverse_factor(hessian[order][:, order], damp)
+    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
+    if factor.upper is None:
+        plain = nearest.round_site(problem)
+        return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": "nearest: H cannot be factored"})
+    cross = problem.cross.masked_fill(problem.hessian.diagonal() == 0, 0.0)[order][:, order]
+    correction = alpha * (cross @ factor.upper.T).triu(1) @ factor.upper
+    scale, zero = live.fit()
+    groups = order // live.grid.width(n)
+    codes = solve(weight[:, order], factor.upper, correction, live, groups, scale, zero, block_size)
+    return Rounded(codes[:, torch.argsort(order)], scale, zero, record)
+
+
+def solve(
+    weight: Tensor,
+    upper: Tensor,
+    correction: Tensor,
+    problem: Problem,
+    groups: Tensor,
+    scale: Tensor,
+    zero: Tensor,
+    block_size: int,
+) -> Tensor:
+    """The column loop over ``weight [m, n]`` in processing order, with ``correction`` = P ``[n, n]``; returns codes."""
+    grid, n = problem.grid, weight.shape[1]
+    weight, codes = weight.clone(), torch.empty_like(weight)
+    errors, latent = torch.empty_like(weight), torch.empty_like(weight)
+    for start in range(0, n, block_size):
+        stop = min(start + block_size, n)
+        for j in range(start, stop):
+            group = int(groups[j])
+            latent[:, j] = weight[:, j]
+            codes[:, j] = grid.encode(latent[:, j], scale[:, group], zero[:, group])
+            value = grid.decode(codes[:, j], scale[:, group], zero[:, group])
+            errors[:, j] = (latent[:, j] - value) / upper[j, j]
+            weight[:, j + 1 : stop].addr_(errors[:, j], upper[j, j + 1 : stop], alpha=-1)
+            weight[:, j + 1 : stop].addr_(latent[:, j], correction[j, j + 1 : stop])
+        weight[:, stop:].addmm_(errors[:, start:stop], upper[start:stop, stop:], alpha=-1)
+        weight[:, stop:].addmm_(latent[:, start:stop], correction[start:stop, stop:])
+    return codes

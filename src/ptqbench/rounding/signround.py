@@ -1,0 +1,78 @@
+"""SignRound, the learned rounding of AutoRound (arXiv 2309.05516): an offset per weight by sign gradient descent.
+
+``code = clamp(round(w / scale + V) + zero)`` with ``V`` in [-1/2, 1/2], and the range's ends drawn in by factors in
+[1/2, 1]. All start at nearest rounding on the full range, and the best state is kept, so no block ends up worse.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ptqbench.models.skeleton import BlockInput
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.learning import Best, Learned, Weights, descend, range_ends, resplit, soft_quantize
+from ptqbench.quantize.problem import Problem, Rounded
+from ptqbench.quantize.state import BlockState
+
+STRATEGY = "optimization"
+PROPAGATES = True
+LEARNS = True
+DEFAULTS = {"iterations": 200, "batch_size": 8, "seed": 0}
+CHECKS = 10  # how often the total loss is taken along the way
+
+
+def learn(
+    block: nn.Module,
+    state: BlockState,
+    inputs: list[BlockInput],
+    targets: list[Tensor],
+    grid: Grid,
+    iterations: int,
+    batch_size: int,
+    seed: int,
+) -> Learned:
+    """Train offsets ``V [m, n]`` and the factors of both ends ``[m, groups]`` of every linear on the block's output."""
+    linears = [linear for site in state.sites for linear in site.linears]
+    ends = {linear: range_ends(state.weight(linear), grid) for linear in linears}
+    offset = {linear: torch.zeros_like(state.weight(linear)).requires_grad_() for linear in linears}
+    factors = {linear: [torch.ones_like(end).requires_grad_() for end in ends[linear]] for linear in linears}
+    shrinks = [factor for pair in factors.values() for factor in pair]
+    parameters = [*offset.values(), *shrinks]
+
+    def drawn_in(linear: str) -> tuple[Tensor, Tensor]:
+        (low, high), (alpha, beta) = ends[linear], factors[linear]
+        return low * alpha, high * beta
+
+    def weights() -> Weights:
+        return {name: soft_quantize(state.weight(name), drawn_in(name), grid, offset[name]) for name in linears}
+
+    def update(step: int) -> None:
+        rate = (1 - step / iterations) / iterations
+        with torch.no_grad():
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter -= rate * parameter.grad.sign()
+                parameter.grad = None
+            for value in offset.values():
+                value.clamp_(-0.5, 0.5)
+            for factor in shrinks:
+                factor.clamp_(0.5, 1.0)
+
+    inputs, targets = resplit(inputs, targets, batch_size)
+    best = Best(parameters)
+    descend(block, weights, inputs, targets, update, best, iterations, max(1, iterations // CHECKS), seed)
+    with torch.no_grad():
+        bounds = {linear: drawn_in(linear) for linear in linears}
+    fixed = {linear: value.detach() for linear, value in offset.items()}
+    return Learned(bounds, fixed, {"nearest_loss": best.first, "learned_loss": best.loss})
+
+
+def round_site(problem: Problem, iterations: int, batch_size: int, seed: int) -> Rounded:
+    """Codes of the learned grid and offsets, which :func:`learn` decided."""
+    assert problem.offset is not None
+    scale, zero = problem.fit()
+    grid = problem.grid
+    steps = torch.round(grid.grouped(problem.weight) / scale.unsqueeze(-1) + grid.grouped(problem.offset))
+    codes = (steps + zero.unsqueeze(-1)).clamp(0, grid.q_max)
+    return Rounded(codes.flatten(1), scale, zero)

@@ -1,0 +1,40 @@
+"""QuIP's incoherence processing (arXiv 2307.13304, section 4): each linear in a random orthogonal basis on both sides.
+
+Weights are first rescaled per input channel by ``(H_jj / ‖W_:j‖²)^¼``. ``kind: kronecker`` is QuIP's product of two
+small Haar factors, ``kind: hadamard`` QuIP#'s randomized Hadamard (arXiv 2402.04396).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from zlib import crc32
+
+from ptqbench.models.adapter import Site
+from ptqbench.quantize.basis import SiteBasis
+from ptqbench.quantize.orthogonal import kronecker, random_hadamard
+from ptqbench.quantize.state import BlockState
+
+STRATEGY = "rotation"
+DEFAULTS = {"kind": "kronecker", "rescale": True, "seed": 0}
+FLOOR = 1e-8
+KINDS = {"kronecker": kronecker, "hadamard": random_hadamard}
+
+
+def basis(state: BlockState, site: Site, before: SiteBasis, kind: str, rescale: bool, seed: int) -> SiteBasis:
+    """The site's rescaled and rotated basis; the input side is shared by its linears."""
+    make = KINDS[kind]
+    scale = before.scale
+    if rescale:
+        weight, hessian = state.stacked(site), state.statistics[site.name].hessian
+        energy = hessian.diagonal() / hessian.abs().max().clamp(min=FLOOR)
+        found = (energy.clamp(min=FLOOR) / weight.square().sum(0).clamp(min=FLOOR)).pow(0.25).clamp(min=FLOOR)
+        scale = found if scale is None else found * scale
+    width = state.weight(site.linears[0]).shape[1]
+
+    def key(name: str) -> int:
+        return crc32(f"{seed}.{state.index}.{name}".encode())
+
+    device = state.device
+    right = make(width, key(site.name)).to(device)
+    left = {linear: make(len(state.weight(linear)), key(linear)).to(device) for linear in site.linears}
+    return replace(before, scale=scale, right=right, left=left)

@@ -1,0 +1,38 @@
+"""QuaRot's rotations (arXiv 2404.00456): R1 a randomized Hadamard of the residual stream, R2 of each value head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ptqbench.models.adapter import Adapter
+from ptqbench.quantize.cell import Cell
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.orthogonal import random_hadamard
+from ptqbench.quantize.rotate import rotate_block, rotate_outside
+from ptqbench.quantize.state import BlockState
+
+STRATEGY = "rotation"
+DEFAULTS = {"r2": True, "seed": 0}
+
+Rotations = dict[str, Any]  # "r1": [d, d] float64, "r2": one [head_dim, head_dim] or None per block
+
+
+def prepare(cell: Cell, r2: bool, seed: int) -> Rotations:
+    """Draw R1 and every block's R2."""
+    config = cell.checkpoint.config
+    width = cell.state(0).heads[2] if r2 else 0
+    heads = [random_hadamard(width, seed + 1 + block).matrix() if r2 else None for block in range(cell.n_blocks)]
+    return {"r1": random_hadamard(int(config["hidden_size"]), seed).matrix(), "r2": heads}
+
+
+def apply(state: BlockState, grid: Grid, prepared: Rotations, r2: bool, seed: int) -> list[dict[str, Any]]:
+    """Rotate one block."""
+    rotate_block(state, prepared["r1"], prepared["r2"][state.index])
+    return []
+
+
+def outside(tensors: dict[str, Tensor], adapter: Adapter, prepared: Rotations) -> dict[str, Any]:
+    """Rotate what lies outside the blocks."""
+    return rotate_outside(tensors, adapter, prepared["r1"])

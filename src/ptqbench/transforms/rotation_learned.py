@@ -1,0 +1,150 @@
+"""SpinQuant (arXiv 2405.16406): R1 and R2 learned by Cayley descent from a randomized Hadamard.
+
+``objective: block`` (default) descends the rounding error itself, ``tr(ΔW H ΔWᵀ)`` of nearest rounding in the rotated
+basis, one block a step from cached statistics: no forward pass. ``objective: cross_entropy`` is the paper's, with
+nearest rounding in the graph, since rotations alone do not change a weight-only model's loss; it holds the whole model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptqbench.models.adapter import Adapter
+from ptqbench.progress import progress_bar
+from ptqbench.quantize.cell import Cell
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.learning import range_ends, soft_grid, soft_quantize
+from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.rotate import rotate_block, rotate_outside
+from ptqbench.quantize.state import BlockState
+from ptqbench.transforms import rotation_hadamard
+
+STRATEGY = "rotation"
+ALSO = "optimization"
+DEFAULTS = {"steps": 120, "rate": 1.0, "objective": "block", "seed": 0}
+
+Rotations = dict[str, Any]
+
+
+def prepare(cell: Cell, steps: int, rate: float, objective: str, seed: int) -> Rotations:
+    """Learn R1 ``[d, d]`` and each block's R2 ``[head_dim, head_dim]``, float64; the best state is kept."""
+    start = rotation_hadamard.prepare(cell, r2=True, seed=seed)
+    if objective == "cross_entropy":
+        return learn(cell, start, steps, rate, whole_model(cell), whole=True)
+    if objective != "block":
+        raise ValueError(f"transform rotation learned: objective is '{objective}': choose block or cross_entropy")
+    scale = [rounding_loss(cell.state(index), cell.grid).item() for index in range(cell.n_blocks)]
+
+    def loss(rotations: Rotations, step: int) -> Tensor:
+        index = step % cell.n_blocks
+        state = cell.state(index)
+        rotate_block(state, rotations["r1"], rotations["r2"][index])
+        return rounding_loss(state, cell.grid) / max(scale[index], 1e-30)
+
+    return learn(cell, start, steps, rate, loss, whole=False)
+
+
+def learn(
+    cell: Cell, start: Rotations, steps: int, rate: float, loss: Callable[[Rotations, int], Tensor], whole: bool
+) -> Rotations:
+    """Cayley descent with a cosine rate; the state of least loss over a full round of blocks is returned."""
+    device = cell.device
+    current = {"r1": start["r1"].to(device), "r2": [r2.to(device) for r2 in start["r2"]]}
+    around = 1 if whole else cell.n_blocks
+    best, best_loss = current, _round_loss(loss, current, around)
+    first = best_loss
+    with progress_bar("learned rotation: step", total=steps) as bar:
+        for step in range(steps):
+            trial = {"r1": current["r1"].requires_grad_(), "r2": [r2.requires_grad_() for r2 in current["r2"]]}
+            value = loss(trial, step)
+            moved = [trial["r1"], *trial["r2"]]
+            gradients = torch.autograd.grad(value, moved, allow_unused=True)
+            now = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            stepped = [cayley_step(r, g, now) for r, g in zip(moved, gradients, strict=True)]
+            current = {"r1": stepped[0], "r2": stepped[1:]}
+            if (step + 1) % around == 0 and (here := _round_loss(loss, current, around)) < best_loss:
+                best, best_loss = current, here
+            bar(1, f"loss {best_loss:.4f}")
+    detached = [r2.detach().cpu() for r2 in best["r2"]]
+    return {"r1": best["r1"].detach().cpu(), "r2": detached, "first_loss": first, "loss": best_loss}
+
+
+def cayley_step(rotation: Tensor, gradient: Tensor | None, rate: float) -> Tensor:
+    """One step on the orthogonal group, float64: ``Y = (I - tA/2)⁻¹ (I + tA/2) R``, ``A`` the skew part of ``-G Rᵀ``.
+
+    ``t = rate / ‖A‖₁`` makes the step independent of the loss's scale; the exact solve keeps R orthogonal to rounding.
+    """
+    if gradient is None:
+        return rotation.detach()
+    rotation = rotation.detach()
+    product = -gradient @ rotation.T
+    skew = (product - product.T) / 2
+    half = rate / 2 * skew / (torch.linalg.matrix_norm(skew, 1) + 1e-30)
+    identity = torch.eye(len(rotation), dtype=rotation.dtype, device=rotation.device)
+    return torch.linalg.solve(identity - half, (identity + half) @ rotation)
+
+
+def rounding_loss(state: BlockState, grid: Grid) -> Tensor:
+    """Proxy loss of a block under nearest rounding; codes are constants, so this is its gradient almost everywhere."""
+    total = torch.zeros((), dtype=torch.float64, device=state.stacked(state.sites[0]).device)
+    for site in state.sites:
+        weight = state.stacked(site)
+        scale, zero = (value.unsqueeze(-1) for value in soft_grid(*range_ends(weight, grid), grid))
+        groups = grid.grouped(weight)
+        codes = grid.encode(groups, scale, zero).detach()
+        values = (scale * (codes - zero.detach())).flatten(1)
+        total = total + proxy_loss(weight - values, state.statistics[site.name].hessian).sum()
+    return total
+
+
+def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
+    """The cross-entropy of the model with every linear rotated and rounded to nearest, on one calibration sequence."""
+    from torch.func import functional_call
+    from transformers import AutoModelForCausalLM
+
+    assert cell.tokens is not None
+    tokens = cell.tokens.to(cell.device)
+    model = AutoModelForCausalLM.from_pretrained(cell.checkpoint.folder, dtype=torch.float32).to(cell.device).eval()
+    model.requires_grad_(False)
+    adapter = cell.checkpoint.adapter
+
+    def loss(rotations: Rotations, step: int) -> Tensor:
+        tensors = dict(model.named_parameters())
+        rotate_outside(tensors, adapter, rotations["r1"])
+        for index in range(cell.n_blocks):
+            state = cell.state(index)
+            rotate_block(state, rotations["r1"], rotations["r2"][index])
+            for name, tensor in state.tensors.items():
+                tensors[adapter.prefix(index) + name] = tensor
+            for linear in (linear for site in state.sites for linear in site.linears):
+                weight = state.weight(linear)
+                tensors[f"{adapter.prefix(index)}{linear}.weight"] = soft_quantize(
+                    weight, range_ends(weight, cell.grid), cell.grid
+                )
+        batch = tokens[step % len(tokens)].unsqueeze(0)
+        return functional_call(model, tensors, (), {"input_ids": batch, "labels": batch, "use_cache": False}).loss
+
+    return loss
+
+
+@torch.no_grad()
+def _round_loss(loss: Callable[[Rotations, int], Tensor], rotations: Rotations, around: int) -> float:
+    return sum(loss(rotations, step).item() for step in range(around)) / around
+
+
+def apply(
+    state: BlockState, grid: Grid, prepared: Rotations, steps: int, rate: float, objective: str, seed: int
+) -> list[dict[str, Any]]:
+    """Rotate one block; the first block's record holds the loss before and after learning."""
+    rotate_block(state, prepared["r1"].to(state.device), prepared["r2"][state.index].to(state.device))
+    return [{"first_loss": prepared["first_loss"], "loss": prepared["loss"]}] if state.index == 0 else []
+
+
+def outside(tensors: dict[str, Tensor], adapter: Adapter, prepared: Rotations) -> dict[str, Any]:
+    """Rotate what lies outside the blocks."""
+    return rotate_outside(tensors, adapter, prepared["r1"])

@@ -1,0 +1,30 @@
+"""SmoothQuant's migration of activation outliers into weights (arXiv 2211.10438, section 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptqbench.errors import UserError
+from ptqbench.quantize.fold import fold_scale
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.state import BlockState
+
+STRATEGY = "salience"
+DEFAULTS = {"alpha": 0.5}
+FLOOR = 1e-5
+
+
+def apply(state: BlockState, grid: Grid, alpha: float) -> list[dict[str, Any]]:
+    """``s = max|x|^α / max|w|^(1-α)`` at every site that a norm feeds, as published; the grid is not read."""
+    records = []
+    for site in state.sites:
+        if site.producer is None or site.producer.kind != "norm":
+            continue
+        largest = state.statistics[site.name].max_abs
+        if largest is None:
+            raise UserError("transform: smooth after a rotation has no max|x| to read: put smooth first")
+        size = state.stacked(site).abs().amax(0).clamp(min=FLOOR)
+        scale = (largest.pow(alpha) / size.pow(1 - alpha)).clamp(min=FLOOR)
+        fold_scale(state, site, scale)
+        records.append({"site": site.name, "largest_scale": scale.max().item()})
+    return records
