@@ -61,8 +61,12 @@ def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict
     name, inner = next(iter(value.items()))
     if name in members(folder):
         return name, dict(inner or {})
-    variant, parameters = _name_and_parameters(folder, inner, f"{where}.{name}")
-    return f"{name}_{variant}", parameters
+    if isinstance(inner, str):
+        return f"{name}_{inner}", {}
+    if not isinstance(inner, dict) or len(inner) != 1:
+        raise UserError(f"{where}: there is no '{name}' in {folder}{did_you_mean(name, members(folder))}")
+    variant, parameters = next(iter(inner.items()))
+    return f"{name}_{variant}", dict(parameters or {})
 
 
 def member_list(recipe: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

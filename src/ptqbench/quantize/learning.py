@@ -49,7 +49,7 @@ def soft_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
 
 def soft_quantize(weight: Tensor, ends: tuple[Tensor, Tensor], grid: Grid, offset: Tensor | None = None) -> Tensor:
-    """The weight ``[m, n]`` on the grid of ``ends``, with straight-through gradients; ``offset`` shifts the rounding."""
+    """The weight ``[m, n]`` on the grid of ``ends``, straight-through; ``offset`` shifts the rounding."""
     scale, zero = (value.unsqueeze(-1) for value in soft_grid(*ends, grid))
     steps = grid.grouped(weight) / scale
     steps = ste_round(steps if offset is None else steps + grid.grouped(offset))

@@ -56,7 +56,8 @@ class BlockState:
 
     Transforms act in place. What they leave for others to undo is explicit: ``row_scale[linear]`` multiplies an output
     error to bring it back to the original basis; ``channel_scale[site]`` divides inputs that no producer could absorb.
-    ``nearest_loss[linear]`` is the proxy loss of nearest rounding before any transform; ``dtype`` is the checkpoint's, in which norms are stored.
+    ``nearest_loss[linear]`` is the proxy loss of nearest rounding before any transform; ``dtype`` is the checkpoint's,
+    in which norms are stored.
     """
 
     index: int

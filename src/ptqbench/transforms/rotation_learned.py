@@ -84,7 +84,8 @@ def cayley_step(rotation: Tensor, gradient: Tensor | None, rate: float) -> Tenso
     rotation = rotation.detach()
     product = -gradient @ rotation.T
     skew = (product - product.T) / 2
-    half = rate / 2 * skew / (torch.linalg.matrix_norm(skew, 1) + 1e-30)
+    size = torch.linalg.matrix_norm(skew, 1) + 1e-8 * torch.linalg.matrix_norm(product, 1)  # noise is no direction
+    half = rate / 2 * skew / size.clamp(min=1e-30)
     identity = torch.eye(len(rotation), dtype=rotation.dtype, device=rotation.device)
     return torch.linalg.solve(identity - half, (identity + half) @ rotation)
 

@@ -1,0 +1,104 @@
+"""Tiny random models of every dense family, and what the tests do with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.collect import watching
+from ptqbench.models.skeleton import Skeleton, run_block
+from ptqbench.quantize.cell import Cell
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.propagate import PropagatedCell
+from ptqbench.recipe import normalize
+
+VOCAB, HIDDEN = 97, 64
+STATISTICS = ("hessian", "magnitude", "moments")
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"model_type": "llama", "head_dim": 16},
+    "tied": {"model_type": "llama", "head_dim": 16, "tie_word_embeddings": True},
+    "qwen2": {"model_type": "qwen2"},
+    "qwen3": {"model_type": "qwen3", "head_dim": 32},
+}
+
+
+def make_model(folder: Path, family: str = "llama", dtype: torch.dtype = torch.float32) -> Path:
+    """Save a random two-block model with grouped-query attention, norms away from one and biases away from zero."""
+    torch.manual_seed(1)
+    shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": VOCAB}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+    settings = {"tie_word_embeddings": False, **shape, **heads, **FAMILIES[family]}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            near = 0.0 if name.endswith("bias") else 1.0
+            parameter.data = near + 0.3 * torch.randn_like(parameter)
+        else:
+            parameter.data = parameter.data * 3
+    model.to(dtype).save_pretrained(folder)
+    return folder
+
+
+def tokens(samples: int = 6, length: int = 24) -> Tensor:
+    """Random token ids ``[samples, length]``."""
+    return torch.randint(0, VOCAB, (samples, length), generator=torch.Generator().manual_seed(2))
+
+
+def write_statistics(model: Path, folder: Path) -> Path:
+    """The statistics pass over :func:`tokens`, as the stage writes it."""
+    checkpoint = Checkpoint(model)
+    skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32)
+    inputs = skeleton.inputs(tokens(), 4)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(checkpoint.n_blocks):
+        block = skeleton.block(index, checkpoint.block(index))
+        with watching(block, checkpoint.adapter.sites(checkpoint.config, index), STATISTICS) as found:
+            for item, hidden in zip(inputs, list(run_block(block, inputs)), strict=True):
+                item.hidden = hidden
+        tensors = {key: value for name, site in found.items() for key, value in site.finish(name).items()}
+        save_file(tensors, folder / f"block-{index:03d}.safetensors")
+    return folder
+
+
+def make_cell(model: Path, statistics: Path, method: dict[str, Any], grid: Grid) -> PropagatedCell:
+    """A prepared cell of a method."""
+    cell = PropagatedCell(Checkpoint(model), normalize("test", method), grid, statistics, torch.device("cpu"), tokens())
+    cell.prepare()
+    return cell
+
+
+def transformed_tensors(cell: Cell) -> dict[str, Tensor]:
+    """The whole float model after a cell's transforms, by checkpoint name, in float32."""
+    tensors = {name: cell.checkpoint.tensor(name).float() for name in cell.checkpoint.headers}
+    tensors |= cell.outside().tensors
+    for index in range(cell.n_blocks):
+        state = cell.state(index)
+        cell.transform(state)
+        prefix = cell.checkpoint.adapter.prefix(index)
+        tensors |= {prefix + name: tensor for name, tensor in state.tensors.items()}
+    return tensors
+
+
+def logits(cell: Cell, tensors: dict[str, Tensor]) -> Tensor:
+    """Logits of the model with these weights on :func:`tokens`, computed in float64."""
+    config = AutoConfig.from_pretrained(cell.checkpoint.folder)
+    for key, value in cell.outside().config.items():
+        setattr(config, key, value)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
+    missing, unexpected = model.load_state_dict({k: v.double() for k, v in tensors.items()}, strict=False)
+    assert not unexpected
+    assert set(missing) <= ({"lm_head.weight"} if config.tie_word_embeddings else set())
+    model.tie_weights()
+    with torch.no_grad():
+        return model(input_ids=tokens()).logits
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """``‖found - expected‖ / ‖expected‖``."""
+    return ((found - expected).norm() / expected.norm()).item()

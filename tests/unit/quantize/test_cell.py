@@ -1,0 +1,121 @@
+"""The drivers: a composition behaves as its parts promise, shared and propagated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import make_cell, make_model, tokens, write_statistics
+from transformers import AutoModelForCausalLM
+
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.site import QuantizedBlock
+from ptqbench.transforms import salience
+
+GRID = Grid(3, 32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("cell")
+    path = make_model(folder / "model")
+    return path, write_statistics(path, folder / "statistics")
+
+
+def shared(model: tuple[Path, Path], method: dict[str, Any], grid: Grid = GRID) -> list[QuantizedBlock]:
+    return [block for block, _ in make_cell(*model, method, grid).blocks()]
+
+
+def propagated(model: tuple[Path, Path], method: dict[str, Any], grid: Grid = GRID) -> list[QuantizedBlock]:
+    cell = make_cell(*model, method, grid)
+    with torch.no_grad():
+        skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
+        return [block for block, _ in cell.propagated(skeleton, 3)]
+
+
+def loss(blocks: list[QuantizedBlock], key: str = "proxy_loss") -> float:
+    return sum(record[key] for block in blocks for record in block.records)
+
+
+def test_identity_first_stage_gives_gptq_bit_for_bit(model: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_but_identity(state: Any, site: Any, grid: Grid, steps: int, duo: bool) -> Any:
+        return torch.ones(state.stacked(site).shape[1]), {}
+
+    monkeypatch.setattr(salience, "search", nothing_but_identity)
+    plain = shared(model, {"rounding": "gptq"})
+    found = shared(model, {"transform": "salience", "rounding": "gptq"})
+    for block, expected in zip(found, plain, strict=True):
+        for name, linear in block.linears.items():
+            assert torch.equal(linear.codes, expected.linears[name].codes)
+            assert torch.equal(linear.scale, expected.linears[name].scale)
+            assert torch.equal(linear.zero, expected.linears[name].zero)
+
+
+@pytest.mark.parametrize(
+    "transform", ["salience", "smooth", {"rotation": "hadamard"}, "incoherence", {"rotation": "online"}]
+)
+def test_compensation_improves_what_came_before_it(model: tuple[Path, Path], transform: Any) -> None:
+    alone = shared(model, {"transform": transform})
+    combined = shared(model, {"transform": transform, "rounding": "gptq"})
+    assert loss(combined) < 0.9 * loss(alone)
+
+
+def test_nearest_rounding_reports_its_own_loss(model: tuple[Path, Path]) -> None:
+    blocks = shared(model, {})
+    assert loss(blocks) == pytest.approx(loss(blocks, "nearest_proxy_loss"), rel=1e-4)
+
+
+def test_salience_proxy_is_in_the_original_basis(model: tuple[Path, Path]) -> None:
+    """Rows that a fold divided (v, up) must be multiplied back: 8 bits leave nearly the loss of no transform."""
+    fine = Grid(8, 32)
+    plain = {r["linear"]: r["proxy_loss"] for b in shared(model, {}, fine) for r in b.records}
+    scaled = {r["linear"]: r["proxy_loss"] for b in shared(model, {"transform": "salience"}, fine) for r in b.records}
+    for name, value in plain.items():
+        assert scaled[name] < 5 * value, name
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"rounding": "gptq"},
+        {"transform": "salience", "rounding": "gptq"},
+        {"transform": {"rotation": "hadamard"}, "rounding": "gptq"},
+        {"transform": "incoherence", "rounding": "gptq"},
+        {"rounding": "gptaq"},
+        {"range": {"learned": {"epochs": 1}}, "rounding": "gptq"},
+        {"rounding": {"signround": {"iterations": 4}}},
+    ],
+    ids=str,
+)
+def test_propagated_stream_is_the_quantized_model(model: tuple[Path, Path], method: dict[str, Any]) -> None:
+    """At 8 bits every propagated method gives nearly the float model: streams, bases and folds are consistent."""
+    method = {**method, "propagate": True}
+    cell = make_cell(*model, method, Grid(8, 32))
+    with torch.no_grad():
+        skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
+        blocks = [block for block, _ in cell.propagated(skeleton, 3)]
+    tensors = {name: cell.checkpoint.tensor(name).float() for name in cell.checkpoint.headers} | cell.outside().tensors
+    for index, block in enumerate(blocks):
+        prefix = cell.checkpoint.adapter.prefix(index)
+        tensors |= {prefix + name: tensor for name, tensor in block.tensors.items()}
+        tensors |= {f"{prefix}{name}.weight": linear.dequantize() for name, linear in block.linears.items()}
+    original = AutoModelForCausalLM.from_pretrained(model[0], dtype=torch.float32).eval()
+    with torch.no_grad():
+        expected = original(input_ids=tokens()).logits
+        original.load_state_dict(tensors)
+        found = original(input_ids=tokens()).logits
+    assert ((found - expected).norm() / expected.norm()).item() < 0.02
+
+
+def test_propagation_sees_the_quantized_prefix(model: tuple[Path, Path]) -> None:
+    coarse = Grid(2, 32)
+    one, other = (
+        propagated(model, {"rounding": "gptq", "propagate": True}, coarse),
+        shared(model, {"rounding": "gptq"}, coarse),
+    )
+    first = [name for name in one[0].linears if "q_proj" in name]
+    assert all(torch.equal(one[0].linears[n].codes, other[0].linears[n].codes) for n in first), "same float input"
+    assert any(not torch.equal(one[1].linears[n].codes, other[1].linears[n].codes) for n in one[1].linears)

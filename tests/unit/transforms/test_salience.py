@@ -1,0 +1,52 @@
+"""AWQ's search: never worse than identity, and its scales what the paper says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import make_cell, make_model, write_statistics
+
+from ptqbench.quantize.grid import Grid
+from ptqbench.transforms.salience import candidate, scaled_loss, search
+
+
+@pytest.mark.parametrize("duo", [True, False])
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_search_never_loses_to_identity_and_sometimes_wins(tmp_path: Path, bits: int, duo: bool) -> None:
+    path = make_model(tmp_path / "model")
+    grid = Grid(bits, 32)
+    cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, grid)
+    gains = []
+    for index in range(cell.n_blocks):
+        state = cell.state(index)
+        for site in state.sites:
+            scale, record = search(state, site, grid, 20, duo)
+            weight, hessian = state.stacked(site), state.statistics[site.name].hessian
+            identity = scaled_loss(weight, torch.ones(weight.shape[1]), hessian, grid)
+            found = identity if scale is None else scaled_loss(weight, scale, hessian, grid)
+            assert found <= identity
+            assert record["relative_loss"] == pytest.approx(found / identity)
+            gains.append(found < identity)
+    assert any(gains)
+
+
+def test_candidate_is_normalized_and_plain_zero_is_identity() -> None:
+    salience = torch.tensor([0.5, 2.0, 8.0])
+    torch.testing.assert_close(candidate(salience, None, 0.0), torch.ones(3))
+    scale = candidate(salience, None, 1.0)
+    assert (scale.max() * scale.min()).item() == pytest.approx(1.0)
+    torch.testing.assert_close(scale / scale[0], salience / salience[0])
+
+
+def test_scale_is_shared_by_the_query_heads_of_a_key_value_head(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    grid = Grid(2, 32)
+    cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, grid)
+    state = cell.state(0)
+    site = next(site for site in state.sites if site.name == "attention_out")
+    scale, _ = search(state, site, grid, 20, True)
+    assert scale is not None
+    heads = scale.view(2, 2, 16)  # kv heads, query heads of each, width
+    assert torch.equal(heads[:, 0], heads[:, 1])
