@@ -6,11 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 POLL_SECONDS = 2.0
+SLOTS = "PTQBENCH_JOBS_PER_GPU"
 
 
 def visible_gpus() -> list[str]:
@@ -24,28 +26,29 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def one_device() -> Iterator[str]:
-    """Hold one GPU for this process alone and yield ``"cuda"``; yield ``"cpu"`` where there is none.
+    """Hold one GPU (or one of its slots) for this process and yield ``"cuda"``; yield ``"cpu"`` where there is none.
 
-    Snakemake counts GPUs but does not assign them, so jobs agree through a lock file per GPU.
+    Snakemake counts GPUs but does not assign them, so jobs agree through a lock file per GPU. Small models may share
+    one: ``PTQBENCH_JOBS_PER_GPU=4 snakemake --cores all --resources gpu=4``.
     """
     gpus = visible_gpus()
     if not gpus:
         yield "cpu"
         return
-    gpu, lock = _first_free(gpus)
+    gpu, lock = _first_free(gpus, int(os.environ.get(SLOTS, "1")))
     with lock:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         yield "cuda"
 
 
-def _first_free(gpus: list[str]) -> tuple[str, FileLock]:
+def _first_free(gpus: list[str], slots: int) -> tuple[str, FileLock]:
     folder = Path(tempfile.gettempdir()) / f"ptqbench-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     while True:
-        for gpu in gpus:
-            lock = FileLock(folder / f"{gpu.replace('/', '_')}.lock")
+        for slot, gpu in product(range(slots), gpus):
+            lock = FileLock(folder / f"{gpu.replace('/', '_')}.{slot}.lock")
             try:
-                lock.acquire(timeout=POLL_SECONDS / len(gpus))
+                lock.acquire(timeout=POLL_SECONDS / len(gpus) / slots)
                 return gpu, lock
             except Timeout:
                 continue

@@ -1,46 +1,136 @@
+"""Structured orthogonal transforms of the last axis: cheap to apply, small to store, deterministic for a seed.
+
+``apply(x)`` is ``x @ M`` for the orthogonal ``M = matrix()``; ``inverse`` is ``x @ Mᵀ``. Both compute in float64 on the
+CPU and in float32 on a GPU, and return the dtype that they were given.
+"""
+
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import torch
+from torch import Tensor
+
+from ptqbench.quantize.hadamard import core, order_of, walsh_hadamard
 
 
-class Orthogonal:
-    def __init__(self, m):
-        self.m = m
+@dataclass(frozen=True)
+class Hadamard:
+    """``M = diag(signs) (outer ⊗ H)``: ``outer [k, k]`` orthogonal, H Sylvester's of order ``n / k`` over its root."""
 
-    def apply(self, x):
-        return (x.double() @ self.m.to(x.device)).to(x.dtype)
+    outer: Tensor
+    signs: Tensor
 
-    def inverse(self, x):
-        return (x.double() @ self.m.T.to(x.device)).to(x.dtype)
+    def apply(self, x: Tensor) -> Tensor:
+        """``x @ M``."""
+        return self._transform(_wide(x) * self.signs, self.outer.T).to(x.dtype)
 
-    def matrix(self):
-        return self.m
+    def inverse(self, x: Tensor) -> Tensor:
+        """``x @ Mᵀ``."""
+        return (self._transform(_wide(x), self.outer) * self.signs).to(x.dtype)
 
-    def state(self):
-        return {"m": self.m}
+    def matrix(self) -> Tensor:
+        """M, float64 ``[n, n]``."""
+        return self.apply(torch.eye(len(self.signs), dtype=torch.float64, device=self.signs.device))
 
-    def to(self, d):
-        return self
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to store."""
+        return {"outer": self.outer, "signs": self.signs}
 
+    def to(self, device: torch.device) -> Hadamard:
+        """The same transform on a device."""
+        return replace(self, outer=self.outer.to(device), signs=self.signs.to(device))
 
-def from_state(s):
-    return Orthogonal(s["m"])
-
-
-def hadamard(n):
-    k = n & -n
-    h = torch.ones(1, 1, dtype=torch.float64)
-    while len(h) < k:
-        h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
-    return Orthogonal(torch.block_diag(*[h / k**0.5] * (n // k)))
-
-
-def random_hadamard(n, seed):
-    g = torch.Generator().manual_seed(seed)
-    s = (torch.randint(0, 2, (n,), generator=g) * 2 - 1).double()
-    return Orthogonal(s[:, None] * hadamard(n).m)
+    def _transform(self, x: Tensor, outer: Tensor) -> Tensor:
+        k = len(outer)
+        grid = x.unflatten(-1, (k, -1))
+        grid = walsh_hadamard(grid) / math.sqrt(grid.shape[-1])
+        return (outer.to(x.dtype) @ grid).flatten(-2)
 
 
-def kronecker(n, seed):
-    g = torch.Generator().manual_seed(seed)
-    return Orthogonal(torch.linalg.qr(torch.randn(n, n, generator=g, dtype=torch.float64))[0])
+@dataclass(frozen=True)
+class Kronecker:
+    """QuIP's transform: permute, apply ``left ⊗ right`` (two Haar factors), permute (arXiv 2307.13304, section 4.1)."""
+
+    left: Tensor
+    right: Tensor
+    before: Tensor
+    after: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """``x @ M``."""
+        grid = _wide(x)[..., self.before].unflatten(-1, (len(self.left), len(self.right)))
+        grid = self.left.T.to(grid.dtype) @ grid @ self.right.to(grid.dtype)
+        return grid.flatten(-2)[..., self.after].to(x.dtype)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """``x @ Mᵀ``."""
+        grid = _wide(x)[..., torch.argsort(self.after)].unflatten(-1, (len(self.left), len(self.right)))
+        grid = self.left.to(grid.dtype) @ grid @ self.right.T.to(grid.dtype)
+        return grid.flatten(-2)[..., torch.argsort(self.before)].to(x.dtype)
+
+    def matrix(self) -> Tensor:
+        """M, float64 ``[n, n]``."""
+        return self.apply(torch.eye(len(self.before), dtype=torch.float64, device=self.before.device))
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to store."""
+        return {"left": self.left, "right": self.right, "before": self.before, "after": self.after}
+
+    def to(self, device: torch.device) -> Kronecker:
+        """The same transform on a device."""
+        return Kronecker(*(tensor.to(device) for tensor in self.state().values()))
+
+
+Orthogonal = Hadamard | Kronecker
+
+
+def from_state(state: dict[str, Tensor]) -> Orthogonal:
+    """The inverse of ``state()``."""
+    return Hadamard(**state) if "outer" in state else Kronecker(**state)
+
+
+def random_hadamard(n: int, seed: int) -> Orthogonal:
+    """A Hadamard transform after random signs; a Kronecker transform where no Hadamard matrix of order n is known."""
+    k = order_of(n)
+    if k is None:
+        return kronecker(n, seed)
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (n,), generator=generator).double() * 2 - 1
+    return Hadamard(core(k) / math.sqrt(k), signs)
+
+
+def block_hadamard(n: int) -> Hadamard:
+    """Sylvester's transform of each block of the largest power of two that divides n: what serving runtimes know."""
+    width = n & -n
+    return Hadamard(torch.eye(n // width, dtype=torch.float64), torch.ones(n, dtype=torch.float64))
+
+
+def kronecker(n: int, seed: int) -> Kronecker:
+    """QuIP's random transform of order n."""
+    generator = torch.Generator().manual_seed(seed)
+    p, q = split_factors(n)
+    before, after = (torch.randperm(n, generator=generator) for _ in range(2))
+    return Kronecker(haar(p, generator), haar(q, generator), before, after)
+
+
+def split_factors(n: int) -> tuple[int, int]:
+    """``n = p q``: its prime factors in increasing order, dealt out in turn."""
+    parts, divisor, turn = [1, 1], 2, 0
+    while n > 1:
+        while n % divisor:
+            divisor += 1
+        parts[turn] *= divisor
+        n, turn = n // divisor, 1 - turn
+    return parts[0], parts[1]
+
+
+def haar(n: int, generator: torch.Generator) -> Tensor:
+    """A Haar-distributed orthogonal matrix, float64: QR of a normal matrix with the signs of R's diagonal fixed."""
+    q, r = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
+    return q * torch.sign(r.diagonal())
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.is_cuda and x.dtype != torch.float64 else x.double()

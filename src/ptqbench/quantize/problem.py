@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ptqbench.quantize.grid import Grid
@@ -60,6 +61,14 @@ class Rounded:
     scale: Tensor
     zero: Tensor
     record: dict[str, Any] = field(default_factory=dict)
+
+
+def processing_order(hessian: Tensor, act_order: bool) -> Tensor:
+    """Columns in the order in which a sequential rounding takes them: the most active first, or as they come."""
+    diagonal = hessian.diagonal()
+    if not act_order:
+        return torch.arange(len(diagonal), device=diagonal.device)
+    return torch.argsort(diagonal, descending=True, stable=True)
 
 
 def diagonal_blocks(hessian: Tensor, width: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ptqbench.quantize.factor import inverse_factor
-from ptqbench.quantize.problem import Problem, Rounded
+from ptqbench.quantize.problem import Problem, Rounded, processing_order
 from ptqbench.rounding import gptq, nearest
 
 STRATEGY = "compensation"
@@ -28,7 +28,7 @@ def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, blo
     weight, hessian, dead = gptq.without_dead_columns(problem.weight, problem.hessian)
     live = replace(problem, weight=weight, hessian=hessian)
     n = weight.shape[1]
-    order = torch.argsort(hessian.diagonal(), descending=True, stable=True) if act_order else torch.arange(n)
+    order = processing_order(hessian, act_order)
     factor = inverse_factor(hessian[order][:, order], damp)
     record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
     if factor.upper is None:
@@ -37,7 +37,7 @@ def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, blo
     cross = problem.cross.masked_fill(problem.hessian.diagonal() == 0, 0.0)[order][:, order]
     correction = alpha * (cross @ factor.upper.T).triu(1) @ factor.upper
     scale, zero = live.fit()
-    groups = order // live.grid.width(n)
+    groups = (order // live.grid.width(n)).tolist()
     codes = solve(weight[:, order], factor.upper, correction, live, groups, scale, zero, block_size)
     return Rounded(codes[:, torch.argsort(order)], scale, zero, record)
 
@@ -47,7 +47,7 @@ def solve(
     upper: Tensor,
     correction: Tensor,
     problem: Problem,
-    groups: Tensor,
+    groups: list[int],
     scale: Tensor,
     zero: Tensor,
     block_size: int,
@@ -59,7 +59,7 @@ def solve(
     for start in range(0, n, block_size):
         stop = min(start + block_size, n)
         for j in range(start, stop):
-            group = int(groups[j])
+            group = groups[j]
             latent[:, j] = weight[:, j]
             codes[:, j] = grid.encode(latent[:, j], scale[:, group], zero[:, group])
             value = grid.decode(codes[:, j], scale[:, group], zero[:, group])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptqbench.quantize.factor import inverse_factor
-from ptqbench.quantize.problem import Problem, Rounded
+from ptqbench.quantize.problem import Problem, Rounded, processing_order
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import nearest
 
@@ -28,20 +28,17 @@ def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bo
     """
     weight, hessian, dead = without_dead_columns(problem.weight, problem.hessian)
     live = replace(problem, weight=weight, hessian=hessian)
-    order = torch.argsort(hessian.diagonal(), descending=True, stable=True) if act_order else None
-    permuted = hessian if order is None else hessian[order][:, order]
-    factor = inverse_factor(permuted, damp)
+    order = processing_order(hessian, act_order)
+    factor = inverse_factor(hessian[order][:, order], damp)
     record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
     if factor.upper is None:
         plain = nearest.round_site(problem)
         return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": "nearest: H cannot be factored"})
-    columns = weight if order is None else weight[:, order]
-    groups = _column_groups(live, order)
-    refit = live if order is None and not static_groups else None
+    groups = (order // live.grid.width(weight.shape[1])).tolist()
+    refit = None if act_order or static_groups else live
     scale, zero = live.fit()
-    codes, errors = solve(columns, factor.upper, live, groups, scale, zero, refit, block_size)
-    if order is not None:
-        codes = codes[:, torch.argsort(order)]
+    codes, errors = solve(weight[:, order], factor.upper, live, groups, scale, zero, refit, block_size)
+    codes = codes[:, torch.argsort(order)]
     record |= identity_check(live, codes, scale, zero, errors, factor.damp)
     return Rounded(codes, scale, zero, record)
 
@@ -60,7 +57,7 @@ def solve(
     weight: Tensor,
     upper: Tensor,
     problem: Problem,
-    groups: Tensor,
+    groups: list[int],
     scale: Tensor,
     zero: Tensor,
     refit: Problem | None,
@@ -68,7 +65,7 @@ def solve(
 ) -> tuple[Tensor, Tensor]:
     """The column loop over ``weight [m, n]`` in processing order; returns codes and scaled errors ``E``, ``[m, n]``.
 
-    ``groups [n]`` is each column's group. With ``refit``, a group's range is fitted anew, from current values, when
+    ``groups`` is each column's group. With ``refit``, a group's range is fitted anew, from current values, when
     its first column is reached, and ``scale`` and ``zero`` are updated in place.
     """
     grid, n = problem.grid, weight.shape[1]
@@ -78,7 +75,7 @@ def solve(
     for start in range(0, n, block_size):
         stop = min(start + block_size, n)
         for j in range(start, stop):
-            group = int(groups[j])
+            group = groups[j]
             if refit is not None and j % width == 0:
                 scale[:, group], zero[:, group] = refit.fit_group(weight[:, j : j + width], group)
             column = weight[:, j]
@@ -101,9 +98,3 @@ def identity_check(
     direct = proxy_loss(problem.weight - values, damped).sum().item()
     energy = errors.double().square().sum().item()
     return {"error_energy": energy, "identity_error": abs(energy - direct) / max(direct, 1e-30)}
-
-
-def _column_groups(problem: Problem, order: Tensor | None) -> Tensor:
-    n = problem.weight.shape[1]
-    groups = torch.arange(n) // problem.grid.width(n)
-    return groups if order is None else groups[order.cpu()]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ptqbench.models.adapter import Site
 from ptqbench.quantize.basis import SiteBasis
-from ptqbench.quantize.orthogonal import hadamard
+from ptqbench.quantize.orthogonal import block_hadamard
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "rotation"
@@ -18,4 +18,4 @@ def basis(state: BlockState, site: Site, before: SiteBasis) -> SiteBasis:
     producer = site.producer
     if producer is None or producer.kind != "linear" or not set(site.linears) & set(state.writers):
         return before
-    return replace(before, right=hadamard(state.weight(site.linears[0]).shape[1]).to(state.device))
+    return replace(before, right=block_hadamard(state.weight(site.linears[0]).shape[1]).to(state.device))
