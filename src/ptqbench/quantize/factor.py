@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 LADDER = 10.0
-LARGEST_DAMP = 1.0
+SMALLEST_DAMP, LARGEST_DAMP = 1e-4, 1.0
 
 
 @dataclass
@@ -25,29 +25,25 @@ class Factor:
 
 
 def inverse_factor(hessian: Tensor, damp: float) -> Factor:
-    """``U`` of the damped Hessian ``[n, n]``, in its dtype; λ grows tenfold on failure, then float64 is tried.
+    """``U`` of the damped Hessian ``[n, n]``, in its dtype; on failure float64 is tried, then λ grows tenfold.
 
     With ``J`` the reversal, ``J H J = L Lᵀ`` gives ``U = (J L J)⁻¹``: one Cholesky and one triangular solve, and the
     inverse of H is never formed.
     """
-    attempts = 0
-    for dtype in (hessian.dtype, torch.float64):
-        matrix = hessian.to(dtype)
-        matrix = (matrix + matrix.T) / 2
-        mean = matrix.diagonal().mean()
-        step = damp
-        while step <= LARGEST_DAMP:
+    attempts, step = 0, damp
+    while step <= LARGEST_DAMP:
+        for dtype in dict.fromkeys((hessian.dtype, torch.float64)):
             attempts += 1
-            upper = _factor(matrix, step * mean)
+            upper = _factor(hessian.to(dtype), step)
             if upper is not None:
                 return Factor(upper.to(hessian.dtype), step, attempts, str(dtype).removeprefix("torch."))
-            step = step * LADDER if step > 0 else 1e-4
+        step = step * LADDER if step > 0 else SMALLEST_DAMP
     return Factor(None, damp, attempts, "float64")
 
 
-def _factor(matrix: Tensor, ridge: Tensor) -> Tensor | None:
-    damped = matrix.clone()
-    damped.diagonal().add_(ridge)
+def _factor(matrix: Tensor, damp: float) -> Tensor | None:
+    damped = (matrix + matrix.T) / 2
+    damped.diagonal().add_(damp * matrix.diagonal().mean())
     lower, info = torch.linalg.cholesky_ex(damped.flip(0, 1))
     if info.item() != 0:
         return None

@@ -24,8 +24,10 @@ def order_of(n: int) -> int | None:
 @lru_cache
 def core(k: int) -> Tensor:
     """A Hadamard matrix of order ``k``, ±1 in float64: ``core @ core.T == k I``."""
-    if k in (1, 2):
-        return torch.tensor([[1.0]]) if k == 1 else torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    if k == 1:
+        return torch.ones(1, 1, dtype=torch.float64)
+    if k == 2:
+        return torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
     if _power(k - 1) and (k - 1) % 4 == 3:  # Paley I
         return torch.eye(k, dtype=torch.float64) + _bordered(k - 1, -1.0)
     symmetric = _bordered(k // 2 - 1, 1.0)  # Paley II

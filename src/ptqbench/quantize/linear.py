@@ -55,7 +55,7 @@ class QuantizedLinear:
         return weight if self.channel_scale is None else weight / self.channel_scale
 
     def state(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors for a safetensors file, codes as a dense bit stream."""
+        """Tensors for a safetensors file, codes as a dense bit stream; what linears of a site share is copied."""
         tensors = {
             f"{prefix}.codes": pack(self.codes, self.bits),
             f"{prefix}.scale": self.scale,
@@ -63,10 +63,10 @@ class QuantizedLinear:
             f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.codes.shape]),
         }
         if self.channel_scale is not None:
-            tensors[f"{prefix}.channel_scale"] = self.channel_scale
+            tensors[f"{prefix}.channel_scale"] = self.channel_scale.clone()
         for side in ("right", "left"):
             if (transform := getattr(self, side)) is not None:
-                tensors |= {f"{prefix}.{side}.{key}": tensor for key, tensor in transform.state().items()}
+                tensors |= {f"{prefix}.{side}.{key}": tensor.clone() for key, tensor in transform.state().items()}
         return tensors
 
     @classmethod

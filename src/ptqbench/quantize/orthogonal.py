@@ -129,7 +129,7 @@ def split_factors(n: int) -> tuple[int, int]:
 def haar(n: int, generator: torch.Generator) -> Tensor:
     """A Haar-distributed orthogonal matrix, float64: QR of a normal matrix with the signs of R's diagonal fixed."""
     q, r = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
-    return q * torch.sign(r.diagonal())
+    return (q * torch.sign(r.diagonal())).contiguous()
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -34,8 +34,12 @@ def magr(weight: Tensor, hessian: Tensor, width: int, alpha: float, iterations: 
 
 
 def largest_eigenvalue(matrix: Tensor, iterations: int = 100) -> Tensor:
-    """Of a symmetric positive semidefinite matrix, by power iteration; an upper bound by a hair."""
-    vector = torch.ones(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    """Of a symmetric positive semidefinite matrix, by power iteration, 1 % up: any estimate above half of it will do.
+
+    The start is random, since a structured one may be orthogonal to the eigenvector that is sought.
+    """
+    start = torch.randn(len(matrix), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    vector = start.to(matrix)
     for _ in range(iterations):
         vector = matrix @ vector
         vector = vector / vector.norm().clamp(min=1e-30)
@@ -53,7 +57,7 @@ def project_l1(value: Tensor, radius: float) -> Tensor:
     ordered = size.sort(-1, descending=True).values
     excess = ordered.cumsum(-1) - radius
     count = torch.arange(1, value.shape[-1] + 1, device=value.device, dtype=value.dtype)
-    active = (ordered * count > excess).sum(-1, keepdim=True)
+    active = (ordered * count > excess).sum(-1, keepdim=True).clamp(min=1)  # none where the radius is below rounding
     threshold = excess.gather(-1, active - 1) / active
     shrunk = value.sign() * (size - threshold).clamp(min=0)
     return torch.where(size.sum(-1, keepdim=True) <= radius, value, shrunk)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from reference import ranges as oracle_ranges
+from reference import rounding as oracle
+from small_problems import inputs, make_problem
 
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Problem
@@ -62,3 +65,17 @@ def test_output_error_against_the_float_stream_shrinks() -> None:
         return (target - x @ values.T).square().sum().item()
 
     assert error(1.0) < error(0.25) < error(0.0)
+
+
+@pytest.mark.parametrize("act_order", [True, False])
+@pytest.mark.parametrize("grid", [Grid(2, 4), Grid(3, 8), Grid(4, -1)], ids=str)
+def test_codes_equal_the_oracle(grid: Grid, act_order: bool) -> None:
+    given = make_problem(6, 16, grid)
+    x = inputs(16, 64)
+    given.cross = (inputs(16, 64, seed=1) - x).T @ x / 640
+    found = gptaq.round_site(given, damp=0.01, act_order=act_order, alpha=0.25, block_size=4)
+    tensors = (given.weight.numpy(), given.hessian.numpy(), given.cross.numpy())
+    codes = oracle.gptaq(*tensors, grid.bits, grid.width(16), oracle_ranges.minmax, 0.01, act_order, 0.25)
+    assert found.codes.tolist() == codes
+    plain = gptq.round_site(given, damp=0.01, act_order=act_order, static_groups=True, block_size=4)
+    assert codes != plain.codes.tolist()

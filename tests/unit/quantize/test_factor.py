@@ -1,0 +1,79 @@
+"""The inverse factor and the ladder around it, on every Hessian that calibration can produce."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_problems import inputs
+
+from ptqbench.quantize.factor import LARGEST_DAMP, inverse_factor
+
+
+def moment(n: int, tokens: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    x = inputs(n, tokens)
+    return (x.T @ x / tokens).to(dtype)
+
+
+def damped(hessian: torch.Tensor, damp: float) -> torch.Tensor:
+    return hessian + damp * hessian.diagonal().mean() * torch.eye(len(hessian), dtype=hessian.dtype)
+
+
+def assert_inverts(upper: torch.Tensor | None, hessian: torch.Tensor, tolerance: float) -> None:
+    assert upper is not None
+    assert torch.equal(upper, upper.triu())
+    assert (upper.diagonal() > 0).all()
+    error = upper.T @ upper @ hessian - torch.eye(len(hessian), dtype=hessian.dtype)
+    assert error.abs().max() < tolerance
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-2)])
+def test_is_the_upper_factor_of_the_inverse(dtype: torch.dtype, tolerance: float) -> None:
+    hessian = moment(24, 200, dtype)
+    factor = inverse_factor(hessian, 0.01)
+    assert (factor.damp, factor.attempts) == (0.01, 1)
+    assert factor.upper is not None
+    assert factor.upper.dtype == dtype
+    assert_inverts(factor.upper, damped(hessian, 0.01), tolerance)
+
+
+def test_fewer_tokens_than_channels() -> None:
+    hessian = moment(32, 10)
+    assert torch.linalg.matrix_rank(hessian) == 10
+    factor = inverse_factor(hessian, 0.01)
+    assert factor.damp == 0.01
+    assert_inverts(factor.upper, damped(hessian, 0.01), 1e-9)
+
+
+def test_the_ladder_damps_what_cannot_be_factored() -> None:
+    hessian = moment(32, 10)
+    hessian = hessian - 2e-3 * hessian.diagonal().mean() * torch.eye(32)  # as rounding noise would, only larger
+    factor = inverse_factor(hessian, 0.0)
+    assert factor.attempts == 4  # 0, 1e-4, 1e-3, 1e-2
+    assert factor.damp == pytest.approx(1e-2)
+    assert_inverts(factor.upper, damped(hessian, factor.damp), 1e-9)
+
+
+def test_duplicated_channels() -> None:
+    x = inputs(16, 100)
+    x[:, 5] = x[:, 4]
+    hessian = x.T @ x / len(x)
+    assert torch.linalg.matrix_rank(hessian) == 15
+    assert_inverts(inverse_factor(hessian, 1e-4).upper, damped(hessian, 1e-4), 1e-8)
+
+
+def test_double_precision_is_tried_before_more_damping() -> None:
+    hessian = torch.full((32, 32), 2.0**23) + torch.eye(32)  # exact in float32; its Cholesky factor is not
+    factor = inverse_factor(hessian, 0.0)
+    assert (factor.damp, factor.attempts, factor.dtype) == (0.0, 2, "float64")
+    assert factor.upper is not None
+    assert factor.upper.dtype == torch.float32
+    assert_inverts(factor.upper.double(), hessian.double(), 2.0)
+    assert inverse_factor(hessian.double(), 0.0).attempts == 1
+
+
+def test_gives_up_on_a_matrix_that_no_damping_saves() -> None:
+    hessian = -torch.eye(4) + 0.5
+    factor = inverse_factor(hessian, 0.01)
+    assert factor.upper is None
+    assert factor.attempts == 6  # three rungs up to LARGEST_DAMP, in two precisions
+    assert LARGEST_DAMP == 1.0

@@ -1,0 +1,72 @@
+"""A quantized linear: stored and read back as it was, and the weight that it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.quantize.orthogonal import kronecker, random_hadamard
+
+M, N, WIDTH = 6, 24, 8
+
+
+def linear(bits: int = 3, symmetric: bool = False, **parts: object) -> QuantizedLinear:
+    generator = torch.Generator().manual_seed(bits)
+    codes = torch.randint(0, 2**bits, (M, N), generator=generator, dtype=torch.uint8)
+    zero = torch.randint(0, 2**bits, (M, N // WIDTH), generator=generator, dtype=torch.uint8)
+    scale = (torch.rand(M, N // WIDTH, generator=generator) + 0.1).bfloat16().float()
+    return QuantizedLinear(codes, scale, zero, bits, symmetric, **parts)  # type: ignore[arg-type]
+
+
+PARTS = {
+    "plain": {},
+    "scaled": {"channel_scale": torch.linspace(0.5, 2.0, N)},
+    "kronecker": {"right": kronecker(N, 1), "left": kronecker(M, 2)},
+    "all": {"channel_scale": torch.linspace(0.5, 2.0, N), "right": random_hadamard(N, 3), "left": kronecker(M, 4)},
+}
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS.keys())
+def test_state_round_trip_through_a_file(tmp_path: Path, parts: dict[str, object], bits: int) -> None:
+    given = linear(bits, symmetric=bits % 2 == 0, **parts)
+    save_file(given.state("0.mlp.up"), tmp_path / "linear.safetensors")
+    found = QuantizedLinear.from_state(load_file(tmp_path / "linear.safetensors"), "0.mlp.up")
+    assert torch.equal(found.codes, given.codes)
+    assert torch.equal(found.scale, given.scale)
+    assert torch.equal(found.zero, given.zero)
+    assert (found.bits, found.symmetric, found.group_size) == (bits, bits % 2 == 0, WIDTH)
+    assert torch.equal(found.dequantize(), given.dequantize())
+
+
+def test_linears_that_share_their_input_side_are_saved_together(tmp_path: Path) -> None:
+    shared = {"channel_scale": torch.linspace(0.5, 2.0, N), "right": kronecker(N, 1)}
+    query, key = linear(3, **shared), linear(4, **shared)
+    save_file(query.state("q") | key.state("k"), tmp_path / "block.safetensors")
+    stored = load_file(tmp_path / "block.safetensors")
+    for name, expected in (("q", query), ("k", key)):
+        assert torch.equal(QuantizedLinear.from_state(stored, name).dequantize(), expected.dequantize())
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS.keys())
+def test_weight_is_what_the_parts_say(parts: dict[str, object]) -> None:
+    given = linear(4, **parts)
+    steps = given.codes.double().view(M, -1, WIDTH) - given.zero.double().unsqueeze(-1)
+    expected = (steps * given.scale.double().unsqueeze(-1)).flatten(1)
+    if given.left is not None:
+        expected = given.left.matrix() @ expected
+    if given.right is not None:
+        expected = expected @ given.right.matrix().T
+    if given.channel_scale is not None:
+        expected = expected / given.channel_scale
+    torch.testing.assert_close(given.dequantize().double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_size_counts_codes_scales_and_the_zeros_of_asymmetric_grids() -> None:
+    assert linear(3).packed_bytes == (M * N * 3 + 16 * M * 3 + M * 3 * 3 + 7) // 8
+    assert linear(3, symmetric=True).packed_bytes == (M * N * 3 + 16 * M * 3) // 8
+    assert linear(3, channel_scale=torch.ones(N)).packed_bytes - linear(3).packed_bytes == 2 * N
