@@ -13,15 +13,17 @@ from torch.func import functional_call
 
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.problem import Bounds, diagonal_blocks
 
 Weights = dict[str, Tensor]  # linear to its weight as quantized, differentiable
+Ends = dict[str, tuple[Tensor, Tensor]]  # linear to (low, high), [m, groups]
 
 
 @dataclass
 class Learned:
     """What was learned of a block: bounds ``[m, groups]`` and, for learned rounding, offsets ``[m, n]``, by linear."""
 
-    bounds: dict[str, tuple[Tensor, Tensor]]
+    bounds: Ends
     offset: dict[str, Tensor] | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -31,10 +33,17 @@ def ste_round(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
-def range_ends(weight: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """The full range of every row or group, 0 included: ``low <= 0 <= high``, ``[m, groups]``."""
+def full_range(weight: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Smallest and largest weight of every row or group, 0 included, ``[m, groups]``."""
     groups = grid.grouped(weight)
     return groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+
+
+def range_ends(weight: Tensor, grid: Grid, bounds: Bounds, hessian: Tensor) -> tuple[Tensor, Tensor]:
+    """A range member's choice for every row or group, 0 included: ``low <= 0 <= high``, ``[m, groups]``."""
+    blocks = diagonal_blocks(hessian, grid.width(weight.shape[1]))
+    low, high = bounds(grid.grouped(weight), grid, blocks)
+    return low.clamp(max=0), high.clamp(min=0)
 
 
 def soft_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

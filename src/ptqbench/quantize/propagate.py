@@ -15,7 +15,7 @@ from ptqbench.models.adapter import Site
 from ptqbench.models.collect import watching
 from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
 from ptqbench.quantize.cell import Cell, changed_tensors
-from ptqbench.quantize.learning import Learned
+from ptqbench.quantize.learning import Ends, Learned, full_range, range_ends
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, quantize_site
 from ptqbench.quantize.state import BlockState, SiteStatistics
 
@@ -96,9 +96,18 @@ class PropagatedCell(Cell):
             settings = self.recipe[stage]
             if hasattr(module_of(folder, settings), "learn"):
                 learn = member(folder, settings, "learn")
-                learned: Learned = learn(block, state, streams.quantized, targets, self.grid)
+                start = self._start(state, learns_range=stage == "range")
+                learned: Learned = learn(block, state, streams.quantized, targets, self.grid, start)
                 return learned, [{"block": state.index, stage: settings["name"], **learned.record}]
         return None, []
+
+    def _start(self, state: BlockState, learns_range: bool) -> Ends:
+        """Where learning starts: the full range for a learned range, the range member's choice for learned rounding."""
+        linears = [(linear, state.statistics[site.name].hessian) for site in state.sites for linear in site.linears]
+        if learns_range:
+            return {linear: full_range(state.weight(linear), self.grid) for linear, _ in linears}
+        bounds = member("ranges", self.recipe["range"], "bounds")
+        return {linear: range_ends(state.weight(linear), self.grid, bounds, h) for linear, h in linears}
 
 
 def collect(block: nn.Module, sites: tuple[Site, ...], inputs: list[BlockInput]) -> dict[str, SiteStatistics]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Learned, Weights, descend, range_ends, resplit, soft_quantize, total_loss
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, resplit, soft_quantize, total_loss
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "optimization"
@@ -27,6 +27,7 @@ def learn(
     inputs: list[BlockInput],
     targets: list[Tensor],
     grid: Grid,
+    ends: Ends,
     epochs: int,
     learning_rate: float,
     batch_size: int,
@@ -34,7 +35,6 @@ def learn(
 ) -> Learned:
     """Train ``low = σ(β) min w`` and ``high = σ(γ) max w`` of every row or group on the block's output."""
     linears = [linear for site in state.sites for linear in site.linears]
-    ends = {linear: range_ends(state.weight(linear), grid) for linear in linears}
     clips = {linear: [torch.full_like(end, START).requires_grad_() for end in ends[linear]] for linear in linears}
     parameters = [clip for pair in clips.values() for clip in pair]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)

@@ -1,7 +1,8 @@
 """SignRound, the learned rounding of AutoRound (arXiv 2309.05516): an offset per weight by sign gradient descent.
 
 ``code = clamp(round(w / scale + V) + zero)`` with ``V`` in [-1/2, 1/2], and the range's ends drawn in by factors in
-[1/2, 1]. All start at nearest rounding on the full range, and the best state is kept, so no block ends up worse.
+[1/2, 1]. All start at nearest rounding on the range that the recipe's range member chose (the full one by default),
+and the best state is kept, so no block ends up worse.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Learned, Weights, descend, range_ends, resplit, soft_quantize
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, resplit, soft_quantize
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.state import BlockState
 
@@ -28,13 +29,13 @@ def learn(
     inputs: list[BlockInput],
     targets: list[Tensor],
     grid: Grid,
+    ends: Ends,
     iterations: int,
     batch_size: int,
     seed: int,
 ) -> Learned:
     """Train offsets ``V [m, n]`` and the factors of both ends ``[m, groups]`` of every linear on the block's output."""
     linears = [linear for site in state.sites for linear in site.linears]
-    ends = {linear: range_ends(state.weight(linear), grid) for linear in linears}
     offset = {linear: torch.zeros_like(state.weight(linear)).requires_grad_() for linear in linears}
     factors = {linear: [torch.ones_like(end).requires_grad_() for end in ends[linear]] for linear in linears}
     shrinks = [factor for pair in factors.values() for factor in pair]

@@ -18,7 +18,7 @@ from ptqbench.models.adapter import Adapter
 from ptqbench.progress import progress_bar
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import range_ends, soft_grid, soft_quantize
+from ptqbench.quantize.learning import full_range, soft_grid, soft_quantize
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.rotate import rotate_block, rotate_outside
 from ptqbench.quantize.state import BlockState
@@ -95,7 +95,7 @@ def rounding_loss(state: BlockState, grid: Grid) -> Tensor:
     total = torch.zeros((), dtype=torch.float64, device=state.stacked(state.sites[0]).device)
     for site in state.sites:
         weight = state.stacked(site)
-        scale, zero = (value.unsqueeze(-1) for value in soft_grid(*range_ends(weight, grid), grid))
+        scale, zero = (value.unsqueeze(-1) for value in soft_grid(*full_range(weight, grid), grid))
         groups = grid.grouped(weight)
         codes = grid.encode(groups, scale, zero).detach()
         values = (scale * (codes - zero.detach())).flatten(1)
@@ -125,7 +125,7 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
             for linear in (linear for site in state.sites for linear in site.linears):
                 weight = state.weight(linear)
                 tensors[f"{adapter.prefix(index)}{linear}.weight"] = soft_quantize(
-                    weight, range_ends(weight, cell.grid), cell.grid
+                    weight, full_range(weight, cell.grid), cell.grid
                 )
         batch = tokens[step % len(tokens)].unsqueeze(0)
         return functional_call(model, tensors, (), {"input_ids": batch, "labels": batch, "use_cache": False}).loss

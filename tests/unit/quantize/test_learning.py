@@ -11,7 +11,7 @@ from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import range_ends, resplit, soft_grid, soft_quantize, total_loss
+from ptqbench.quantize.learning import full_range, resplit, soft_grid, soft_quantize, total_loss
 from ptqbench.quantize.problem import Problem
 from ptqbench.ranges import learned, minmax
 from ptqbench.rounding import nearest, signround
@@ -28,12 +28,12 @@ def test_soft_quantize_is_nearest_rounding_on_the_full_range(grid: Grid) -> None
     w = weight()
     plain = nearest.round_site(Problem(w, torch.eye(64), grid, minmax.bounds))
     values = grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1)).flatten(1)
-    assert torch.equal(soft_quantize(w, range_ends(w, grid), grid), values)
+    assert torch.equal(soft_quantize(w, full_range(w, grid), grid), values)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_soft_grid_has_gradients_and_exact_values(grid: Grid) -> None:
-    low, high = (end.requires_grad_() for end in range_ends(weight(), grid))
+    low, high = (end.requires_grad_() for end in full_range(weight(), grid))
     scale, zero = soft_grid(low, high, grid)
     exact = grid.from_bounds(low.detach(), high.detach())
     assert torch.equal(scale, exact[0])
@@ -41,6 +41,10 @@ def test_soft_grid_has_gradients_and_exact_values(grid: Grid) -> None:
     soft_quantize(weight(), (low, high), grid).square().sum().backward()
     assert low.grad is not None
     assert (low.grad.abs() + high.grad.abs()).min() > 0
+
+
+def starts(state: Any, grid: Grid) -> Any:
+    return {name: full_range(state.weight(name), grid) for site in state.sites for name in site.linears}
 
 
 def stream(tmp_path: Path) -> tuple[Any, Any, list[BlockInput], list[torch.Tensor]]:
@@ -66,9 +70,11 @@ def test_resplit_gives_the_same_outputs(tmp_path: Path) -> None:
 def test_learned_clipping_beats_the_full_range(tmp_path: Path, bits: int) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(bits, 32)
-    found = learned.learn(block, state, inputs, targets, grid, epochs=8, learning_rate=0.02, batch_size=2, seed=0)
+    found = learned.learn(
+        block, state, inputs, targets, grid, starts(state, grid), epochs=8, learning_rate=0.02, batch_size=2, seed=0
+    )
     linears = [linear for site in state.sites for linear in site.linears]
-    full = {name: soft_quantize(state.weight(name), range_ends(state.weight(name), grid), grid) for name in linears}
+    full = {name: soft_quantize(state.weight(name), full_range(state.weight(name), grid), grid) for name in linears}
     kept = {name: soft_quantize(state.weight(name), found.bounds[name], grid) for name in linears}
     assert total_loss(block, kept, inputs, targets) < total_loss(block, full, inputs, targets)
 
@@ -76,19 +82,21 @@ def test_learned_clipping_beats_the_full_range(tmp_path: Path, bits: int) -> Non
 def test_clipping_that_does_not_help_keeps_the_full_range(tmp_path: Path) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(8, 32)
-    found = learned.learn(block, state, inputs, targets, grid, epochs=0, learning_rate=0.0, batch_size=3, seed=0)
+    found = learned.learn(
+        block, state, inputs, targets, grid, starts(state, grid), epochs=0, learning_rate=0.0, batch_size=3, seed=0
+    )
     assert found.record["kept"] is False
     assert all(
         torch.equal(a, b)
         for name in found.bounds
-        for a, b in zip(found.bounds[name], range_ends(state.weight(name), grid), strict=True)
+        for a, b in zip(found.bounds[name], full_range(state.weight(name), grid), strict=True)
     )
 
 
 def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(2, 32)
-    none = signround.learn(block, state, inputs, targets, grid, iterations=0, batch_size=3, seed=0)
+    none = signround.learn(block, state, inputs, targets, grid, starts(state, grid), iterations=0, batch_size=3, seed=0)
     site = state.sites[0]
     w = state.stacked(site)
 
@@ -102,7 +110,9 @@ def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> No
     start = rounded(none)
     assert torch.equal(start.codes, plain.codes)
     assert torch.equal(start.scale, plain.scale)
-    found = signround.learn(block, state, inputs, targets, grid, iterations=60, batch_size=3, seed=0)
+    found = signround.learn(
+        block, state, inputs, targets, grid, starts(state, grid), iterations=60, batch_size=3, seed=0
+    )
     assert found.record["learned_loss"] < 0.9 * found.record["nearest_loss"]
     assert found.offset is not None
     assert max(offset.abs().max().item() for offset in found.offset.values()) <= 0.5
