@@ -24,6 +24,11 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(found)]
 
 
+def gpu_slots() -> int:
+    """How many jobs may share a GPU: ``PTQBENCH_JOBS_PER_GPU``, one by default."""
+    return int(os.environ.get(SLOTS, "1"))
+
+
 @contextmanager
 def one_device() -> Iterator[str]:
     """Hold one GPU (or one of its slots) for this process and yield ``"cuda"``; yield ``"cpu"`` where there is none.
@@ -35,7 +40,7 @@ def one_device() -> Iterator[str]:
     if not gpus:
         yield "cpu"
         return
-    gpu, lock = _first_free(gpus, int(os.environ.get(SLOTS, "1")))
+    gpu, lock = _first_free(gpus, gpu_slots())
     with lock:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         yield "cuda"

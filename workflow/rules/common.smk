@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from ptqbench import spec
+from ptqbench.devices import gpu_slots, visible_gpus
 from ptqbench.errors import UserError
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import canonical, write_text
@@ -36,8 +37,8 @@ except UserError as error:
 for line in PLAN.damaged(Path(RESULTS)):
     print(f"damaged: {line}", file=sys.stderr)
 
-# two jobs at once on a workstation without a GPU; more threads than cores are cut by Snakemake
-THREADS = max(1, (os.cpu_count() or 2) // 2)
+# a job for each slot of each GPU, or two jobs at once without a GPU, share the cores
+THREADS = max(1, (os.cpu_count() or 2) // max(2, len(visible_gpus()) * gpu_slots()))
 
 
 def one_of(names):

@@ -29,8 +29,8 @@ def prepare(cell: Cell, r2: bool, seed: int) -> Rotations:
 
 def apply(state: BlockState, grid: Grid, prepared: Rotations, r2: bool, seed: int) -> list[dict[str, Any]]:
     """Rotate one block."""
-    r2 = prepared["r2"][state.index]
-    rotate_block(state, prepared["r1"].to(state.device), None if r2 is None else r2.to(state.device))
+    own = prepared["r2"][state.index]
+    rotate_block(state, prepared["r1"].to(state.device), None if own is None else own.to(state.device))
     return []
 
 
