@@ -24,7 +24,7 @@ def bounds(
     low, high = weight.amin(-1), weight.amax(-1)
     best = torch.full_like(low, float("inf"))
     kept = torch.ones_like(low)
-    for step in range(int(largest_shrink * steps)):
+    for step in range(round(largest_shrink * steps)):
         shrink = 1 - step / steps
         scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(low * shrink, high * shrink))
         delta = (grid.decode(grid.encode(weight, scale, zero), scale, zero) - weight).transpose(0, 1)

@@ -18,10 +18,10 @@ from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import gptq, nearest
 
 STRATEGY = "compensation"
-DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1}
+DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": 128}
 
 
-def round_site(problem: Problem, damp: float, act_order: bool, passes: int) -> Rounded:
+def round_site(problem: Problem, damp: float, act_order: bool, passes: int, block_size: int) -> Rounded:
     """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
     weight, hessian, dead = gptq.without_dead_columns(problem.weight, problem.hessian)
     live = replace(problem, weight=weight, hessian=hessian)
@@ -35,12 +35,12 @@ def round_site(problem: Problem, damp: float, act_order: bool, passes: int) -> R
     scale, zero = live.fit()
     groups = order // live.grid.width(n)
     ordered = weight[:, order]
-    codes = ldlq(ordered, feedback(factor.upper), live, scale[:, groups], zero[:, groups])
+    codes = ldlq(ordered, feedback(factor.upper), live, scale[:, groups], zero[:, groups], block_size)
     damped = hessian[order][:, order].clone()
     damped.diagonal().add_(factor.damp * hessian.diagonal().mean())
     losses = [_loss(ordered, codes, scale[:, groups], zero[:, groups], damped)]
     for _ in range(passes):
-        codes = greedy_pass(ordered, codes, damped, live, scale[:, groups], zero[:, groups])
+        codes = greedy_pass(ordered, codes, damped, live, scale[:, groups], zero[:, groups], block_size)
         losses.append(_loss(ordered, codes, scale[:, groups], zero[:, groups], damped))
     return Rounded(codes[:, torch.argsort(order)], scale, zero, {**record, "greedy_losses": losses})
 
@@ -52,27 +52,36 @@ def feedback(upper: Tensor) -> Tensor:
     return (inverse * upper.diagonal()).triu(1)
 
 
-def ldlq(weight: Tensor, linear: Tensor, problem: Problem, scale: Tensor, zero: Tensor) -> Tensor:
+def ldlq(weight: Tensor, linear: Tensor, problem: Problem, scale: Tensor, zero: Tensor, block_size: int) -> Tensor:
     """Codes of ``weight [m, n]`` in processing order; ``scale`` and ``zero`` per column, ``[m, n]``."""
+    grid, n = problem.grid, weight.shape[1]
     codes, delta = torch.empty_like(weight), torch.zeros_like(weight)
-    for j in range(weight.shape[1]):
-        target = weight[:, j] + delta[:, :j] @ linear[:j, j]
-        codes[:, j] = problem.grid.encode(target, scale[:, j], zero[:, j])
-        delta[:, j] = weight[:, j] - problem.grid.decode(codes[:, j], scale[:, j], zero[:, j])
+    for start in range(0, n, block_size):
+        stop = min(start + block_size, n)
+        target = weight[:, start:stop] + delta[:, :start] @ linear[:start, start:stop]
+        for j in range(start, stop):
+            codes[:, j] = grid.encode(target[:, j - start], scale[:, j], zero[:, j])
+            delta[:, j] = weight[:, j] - grid.decode(codes[:, j], scale[:, j], zero[:, j])
+            target[:, j - start + 1 :].addr_(delta[:, j], linear[j, j + 1 : stop])
     return codes
 
 
 def greedy_pass(
-    weight: Tensor, codes: Tensor, hessian: Tensor, problem: Problem, scale: Tensor, zero: Tensor
+    weight: Tensor, codes: Tensor, hessian: Tensor, problem: Problem, scale: Tensor, zero: Tensor, block_size: int
 ) -> Tensor:
     """One round of coordinate descent: each column to its best code given the others."""
+    grid, n = problem.grid, weight.shape[1]
     codes = codes.clone()
-    delta = problem.grid.decode(codes, scale, zero) - weight
-    for j in range(weight.shape[1]):
-        current = problem.grid.decode(codes[:, j], scale[:, j], zero[:, j])
-        wanted = current - delta @ hessian[:, j] / hessian[j, j]
-        codes[:, j] = problem.grid.encode(wanted, scale[:, j], zero[:, j])
-        delta[:, j] = problem.grid.decode(codes[:, j], scale[:, j], zero[:, j]) - weight[:, j]
+    values = grid.decode(codes, scale, zero)
+    for start in range(0, n, block_size):
+        stop = min(start + block_size, n)
+        slope = (values - weight) @ hessian[:, start:stop]
+        for j in range(start, stop):
+            wanted = values[:, j] - slope[:, j - start] / hessian[j, j]
+            codes[:, j] = grid.encode(wanted, scale[:, j], zero[:, j])
+            value = grid.decode(codes[:, j], scale[:, j], zero[:, j])
+            slope[:, j - start + 1 :].addr_(value - values[:, j], hessian[j, j + 1 : stop])
+            values[:, j] = value
     return codes
 
 

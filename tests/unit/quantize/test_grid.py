@@ -85,6 +85,14 @@ def test_a_row_of_one_sign_spends_every_code_on_it(name: str, zero: int) -> None
     assert fit(values, Grid(4))[1].item() == zero
 
 
+def test_a_zero_point_stays_a_code_where_the_stored_scale_is_smaller_than_the_range_asked_for() -> None:
+    low = -255 * 1.0038 * 2.0**-6  # 1.0038 is stored as 1: the zero-point would be 256
+    scale, zero = fit(torch.tensor([low, low / 2], dtype=torch.float64), Grid(8))
+    assert scale.item() == 2.0**-6
+    assert round(-low / scale.item()) == 256
+    assert zero.item() == 255
+
+
 def test_all_zero_rows_stay_zero() -> None:
     for grid in (Grid(2), Grid(4, symmetric=True)):
         scale, zero = fit(torch.zeros(4), grid)

@@ -88,7 +88,7 @@ def test_energy_of_the_errors_is_the_damped_proxy_loss(bits: int, order: str) ->
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("group_size", [8, 32, -1])
-@pytest.mark.parametrize("block_size", [1, 16, 32, 96, 128])
+@pytest.mark.parametrize("block_size", [1, 16, 20, 48, 96, 128])
 def test_block_size_does_not_matter(block_size: int, group_size: int, order: str) -> None:
     act_order, static_groups = ORDERS[order]
     problem = make_problem(12, 96, Grid(3, group_size))
