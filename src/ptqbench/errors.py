@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import wraps
 
@@ -14,6 +15,15 @@ class UserError(Exception):
 
 class DamagedArtifact(UserError):
     """A file that does not match its manifest."""
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Name the key and value in a :class:`UserError` raised by code that does not know them."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{subject}: {error}") from None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

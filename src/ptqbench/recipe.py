@@ -32,6 +32,8 @@ def normalize(name: str, method: dict[str, Any]) -> dict[str, Any]:
     activations = method.get("activations", "none")
     if activations not in ACTIVATIONS:
         raise UserError(f"{where}.activations: '{activations}' is unknown{did_you_mean(activations, ACTIVATIONS)}")
+    if not isinstance(method.get("propagate", False), bool):
+        raise UserError(f"{where}.propagate is {method['propagate']!r}: it must be true or false")
     recipe = {
         "transform": [_member("transform", value, f"{where}.transform") for value in transforms],
         "range": _member("range", method.get("range", "minmax"), f"{where}.range"),
@@ -49,7 +51,17 @@ def _member(stage: str, value: Any, where: str) -> dict[str, Any]:
     for key in parameters:
         if key not in defaults:
             raise UserError(f"{where}.{name}.{key}: no such parameter{did_you_mean(key, defaults)}")
+        if defaults[key] is not None and _kind(parameters[key]) != _kind(defaults[key]):
+            raise UserError(
+                f"{where}.{name}.{key} is {parameters[key]!r}: it must be a {_kind(defaults[key])}, "
+                f"as its default of {defaults[key]!r} is"
+            )
     return {"name": name, **defaults, **parameters}
+
+
+def _kind(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "number" if is_number else type(value).__name__
 
 
 def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ def read_corpus(corpus: str, purpose: str) -> tuple[list[str], str]:
     documents, separator = _from_hub(corpus, purpose) if corpus in CORPORA else (_from_file(Path(corpus)), "\n\n")
     documents = [document for document in documents if document]
     if not any(document.strip() for document in documents):
-        raise UserError(f"corpus '{corpus}' is empty: give a text with at least one document")
+        raise UserError("the corpus is empty: give a text with at least one document")
     return documents, separator
 
 
@@ -39,13 +39,16 @@ def _from_hub(name: str, purpose: str) -> tuple[list[str], str]:
 
 def _from_file(path: Path) -> list[str]:
     """One document for a text file, one a row for ``.jsonl`` and ``.parquet``."""
-    if path.suffix == ".parquet":
-        return _text_column(pq.read_table(path), path)
-    text = _decompress(path)
-    if ".jsonl" not in path.suffixes:
-        return [text]
-    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return _text_column(pa.Table.from_pylist(rows), path)
+    try:
+        if path.suffix == ".parquet":
+            return _text_column(pq.read_table(path), path)
+        text = _decompress(path)
+        if ".jsonl" not in path.suffixes:
+            return [text]
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        return _text_column(pa.Table.from_pylist(rows), path)
+    except (OSError, EOFError, ValueError, lzma.LZMAError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read ({error}): fetch or write the file again") from error
 
 
 def _decompress(path: Path) -> str:
