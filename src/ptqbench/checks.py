@@ -39,7 +39,7 @@ def check_corpus(corpus: str, where: str, root: Path) -> None:
         from ptqbench.data.hub import CORPORA
 
         if corpus not in CORPORA:
-            raise UserError(f"{where} is '{corpus}'{did_you_mean(corpus, CORPORA)}, or the path of a text file")
+            raise UserError(f"{where} is '{corpus}', no text file and no known corpus{did_you_mean(corpus, CORPORA)}")
         return
     if not (root / corpus).is_file():
         raise UserError(f"{where} is '{corpus}', and there is no such file: correct the path")

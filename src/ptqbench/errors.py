@@ -27,11 +27,11 @@ def about(subject: str) -> Iterator[None]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``": did you mean 'x'?"`` for a near match, otherwise the list of what is known."""
+    """The remedy for an unknown word: ``": did you mean 'x'?"`` for a near match, otherwise what there is to choose."""
     names = sorted(known)
     if near := get_close_matches(word, names, n=1):
         return f": did you mean '{near[0]}'?"
-    return f" (known: {', '.join(names)})"
+    return f": choose from {', '.join(names)}" if names else ": remove it"
 
 
 def user_facing(main: Callable[[], None]) -> Callable[[], None]:

@@ -22,7 +22,7 @@ def normalize(name: str, method: dict[str, Any]) -> dict[str, Any]:
 
     A member is ``{"name": …, **parameters}`` with its defaults filled in, so that a changed default changes the cell.
     """
-    where = f"methods.{name}"
+    where = f"config: methods.{name}"
     for key in method:
         if key not in STAGES:
             raise UserError(f"{where}.{key}: a method has no such stage{did_you_mean(key, STAGES)}")
@@ -72,13 +72,19 @@ def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict
         raise UserError(f"{where}: write a name, or one name with its parameters, not {value!r}")
     name, inner = next(iter(value.items()))
     if name in members(folder):
-        return name, dict(inner or {})
+        return name, _parameters(inner, f"{where}.{name}")
     if isinstance(inner, str):
         return f"{name}_{inner}", {}
     if not isinstance(inner, dict) or len(inner) != 1:
         raise UserError(f"{where}: there is no '{name}' in {folder}{did_you_mean(name, members(folder))}")
     variant, parameters = next(iter(inner.items()))
-    return f"{name}_{variant}", dict(parameters or {})
+    return f"{name}_{variant}", _parameters(parameters, f"{where}.{name}.{variant}")
+
+
+def _parameters(value: Any, where: str) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{where} is {value!r}: write its parameters as a mapping")
+    return dict(value or {})
 
 
 def member_list(recipe: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -31,7 +31,7 @@ LOGS = "logs"
 
 # a user's mistake is one line, not a traceback
 try:
-    PLAN = Plan(config, Path(workflow.basedir))
+    PLAN = Plan(config, Path(os.path.relpath(workflow.basedir)))
 except UserError as error:
     sys.exit(f"error: {error}")
 
