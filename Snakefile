@@ -27,10 +27,13 @@ localrules:
 rule all:
     default_target: True
     input:
+        EVALUATIONS,
         REPORT,
+        WITHDRAWN,
 
 
 # everything but the report: for hosts that only compute
 rule evaluations:
     input:
         EVALUATIONS,
+        WITHDRAWN,

@@ -41,9 +41,11 @@ def one_device() -> Iterator[str]:
         yield "cpu"
         return
     gpu, lock = _first_free(gpus, gpu_slots())
-    with lock:
+    try:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         yield "cuda"
+    finally:
+        lock.release()
 
 
 def _first_free(gpus: list[str], slots: int) -> tuple[str, FileLock]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import wraps
 
@@ -16,12 +17,21 @@ class DamagedArtifact(UserError):
     """A file that does not match its manifest."""
 
 
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Name the key and value in a :class:`UserError` raised by code that does not know them."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{subject}: {error}") from None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``": did you mean 'x'?"`` for a near match, otherwise the list of what is known."""
+    """The remedy for an unknown word: ``": did you mean 'x'?"`` for a near match, otherwise what there is to choose."""
     names = sorted(known)
     if near := get_close_matches(word, names, n=1):
         return f": did you mean '{near[0]}'?"
-    return f" (known: {', '.join(names)})"
+    return f": choose from {', '.join(names)}" if names else ": remove it"
 
 
 def user_facing(main: Callable[[], None]) -> Callable[[], None]:

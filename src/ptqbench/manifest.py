@@ -10,12 +10,13 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ptqbench.errors import DamagedArtifact
+from ptqbench.locks import claim
 
 NAME = "manifest.json"
 RECORDED_PACKAGES = ("torch", "transformers", "safetensors", "compressed-tensors", "lm-eval", "vllm")
@@ -30,7 +31,7 @@ def canonical(value: Any) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; it becomes ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -45,10 +46,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def begin(manifest: Path) -> Path:
-    """Withdraw an older manifest before its files are touched; returns the artifact's folder."""
-    manifest.parent.mkdir(parents=True, exist_ok=True)
+    """Claim an artifact and withdraw its older manifest before its files are touched; returns its folder."""
+    claim(manifest)
     manifest.unlink(missing_ok=True)
-    for leftover in manifest.parent.glob(".*.tmp"):
+    for leftover in manifest.parent.glob("**/.*.tmp"):
         leftover.unlink()
     return manifest.parent
 
@@ -59,6 +60,18 @@ def finish(manifest: Path, spec: Any, code: dict[str, str], files: list[Path], *
     entries = {file.relative_to(folder).as_posix(): describe(file) for file in sorted(files)}
     content = {"spec": spec, "code": code, "versions": versions(), "files": entries, **record}
     write_text(manifest, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    withdrawn(manifest).unlink(missing_ok=True)
+
+
+def write_result(file: Path, content: dict[str, Any]) -> None:
+    """Write an evaluation's result; a standard error may be NaN."""
+    write_text(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    withdrawn(file).unlink(missing_ok=True)
+
+
+def withdrawn(output: Path) -> Path:
+    """Where a damaged manifest or result goes; while it is there, the workflow makes the artifact anew."""
+    return output.with_suffix(".damaged")
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -80,14 +93,13 @@ def versions() -> dict[str, str]:
 
 
 def load(manifest: Path) -> dict[str, Any]:
-    """Read a manifest; one that is not JSON is a damaged artifact."""
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DamagedArtifact(f"{manifest} is missing: run snakemake again, it will be made anew") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DamagedArtifact(_withdraw(manifest, manifest, f"is not JSON ({error})")) from None
-    return content
+    """Read a manifest; one that is not whole is a damaged artifact, which is named and withdrawn."""
+    return _read(manifest, "files")
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """Read an evaluation's result, the same way."""
+    return _read(file, "rows")
 
 
 def verify(manifest: Path) -> dict[str, Any]:
@@ -96,22 +108,43 @@ def verify(manifest: Path) -> dict[str, Any]:
     for name, expected in content["files"].items():
         file = manifest.parent / name
         if problem := _problem(file, expected, deep=True):
-            raise DamagedArtifact(_withdraw(manifest, file, problem))
+            raise _withdraw(manifest, file, problem)
     return content
 
 
-def withdraw_damaged(manifest: Path) -> str | None:
-    """Cheap check (existence and size) before planning: withdraw a damaged artifact and say what was wrong."""
-    if not manifest.is_file():
+def withdraw_damaged(output: Path) -> str | None:
+    """Cheap check (existence and size) before planning: withdraw a damaged manifest or result and say what was wrong.
+
+    An artifact whose files are all gone was deleted, not damaged: it is made again when something needs it.
+    """
+    if not output.is_file():
         return None
     try:
-        content = load(manifest)
+        if output.name != NAME:
+            read_result(output)
+            return None
+        files = load(output)["files"]
+        if files and not any((output.parent / name).exists() for name in files):
+            output.unlink()
+            return None
+        for name, expected in files.items():
+            if problem := _problem(output.parent / name, expected, deep=False):
+                raise _withdraw(output, output.parent / name, problem)
     except DamagedArtifact as error:
         return str(error)
-    for name, expected in content["files"].items():
-        if problem := _problem(manifest.parent / name, expected, deep=False):
-            return _withdraw(manifest, manifest.parent / name, problem)
     return None
+
+
+def _read(file: Path, key: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedArtifact(f"{file} is missing: snakemake makes it anew") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _withdraw(file, file, f"is not JSON ({error})") from None
+    if not isinstance(content, dict) or key not in content:
+        raise _withdraw(file, file, f"lacks the key '{key}'")
+    return content
 
 
 def _problem(file: Path, expected: dict[str, Any], deep: bool) -> str | None:
@@ -124,6 +157,7 @@ def _problem(file: Path, expected: dict[str, Any], deep: bool) -> str | None:
     return None
 
 
-def _withdraw(manifest: Path, file: Path, problem: str) -> str:
-    manifest.unlink(missing_ok=True)
-    return f"{file} {problem}: the artifact was withdrawn and will be made anew, run snakemake again"
+def _withdraw(output: Path, file: Path, problem: str) -> DamagedArtifact:
+    with suppress(FileNotFoundError):  # another reader was faster
+        os.replace(output, withdrawn(output))
+    return DamagedArtifact(f"{file} {problem}: withdrawn, snakemake makes it anew")

@@ -1,4 +1,4 @@
-"""From the config to the cells, and every check that needs no work: names, shapes, files."""
+"""From the config to the cells and their artifacts, with every check that needs no work."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptqbench import spec
+from ptqbench.checks import check_calibration, check_groups, check_suite, check_windows, is_hub_name, read_shapes
 from ptqbench.config import check
 from ptqbench.errors import UserError, did_you_mean
-from ptqbench.manifest import withdraw_damaged
-from ptqbench.members import declared
-from ptqbench.models.adapter import adapter_name, load_adapter
-from ptqbench.models.headers import read_config, read_headers, sampled_digests
+from ptqbench.manifest import NAME, load, withdraw_damaged, withdrawn
+from ptqbench.models.adapter import adapter_name
+from ptqbench.models.headers import digest, read_config, sampled_digests
 from ptqbench.recipe import normalize
-
-TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
-COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
 
 
 class Cell(NamedTuple):
@@ -46,33 +43,58 @@ class Plan:
         for name, method in self.config["methods"].items():
             normalize(name, method)
         for name, suite in self.config["suites"].items():
-            self._check_suite(name, suite)
+            check_suite(name, suite, self.root)
         self.evaluations = self._expand()
-        for calibration in sorted({cell.calibration for cell in self.cells} - {spec.NO_CALIBRATION}):
-            corpus = self.config["calibration"][calibration]["corpus"]
-            check_corpus(corpus, f"calibration.{calibration}.corpus", self.root)
-        self.shapes = {model: self._shapes(model) for model in self.models}
-        for cell in self.cells:
-            self._check_groups(cell)
+        self._check_files()
 
     @property
     def cells(self) -> list[Cell]:
         """Every cell once, in the order of the grid; each model's float baseline comes first."""
         return list(dict.fromkeys(cell for cell, _ in self.evaluations))
 
-    @property
-    def models(self) -> list[str]:
-        """The models that the grid uses."""
-        return list(dict.fromkeys(cell.model for cell in self.cells))
+    def outputs(self, results: Path) -> list[Path]:
+        """The manifest of every artifact and the result of every evaluation, in the order of the chain."""
+        quantized = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
+        folders = [f"models/{cell.model}" for cell in self.cells]
+        folders += [f"{stage}/{cell[0]}/{cell[1]}" for stage in ("calibration", "statistics") for cell in quantized]
+        folders += [f"quantized/{cell.path}" for cell in quantized] + [f"packed/{cell.path}" for cell in self.cells]
+        manifests = [results / folder / NAME for folder in dict.fromkeys(folders)]
+        return manifests + [results / "eval" / cell.path / f"{suite}.json" for cell, suite in self.evaluations]
 
-    def digests(self, model: str) -> dict[str, str]:
-        """Sampled digests of a local model's files, so that retrained weights are noticed; none for the hub's."""
+    def damaged(self, results: Path) -> list[str]:
+        """Withdraw what is not whole (a file missing or of the wrong size, no JSON) and say so, a line for each."""
+        return [line for output in self.outputs(results) if (line := withdraw_damaged(output))]
+
+    def withdrawn(self, results: Path) -> list[Path]:
+        """What has to be made anew because it was damaged, needed by a stale cell or not."""
+        return [output for output in self.outputs(results) if withdrawn(output).is_file() and not output.is_file()]
+
+    def weights(self, model: str) -> dict[str, str]:
+        """Digests of a local model's files, so that retrained weights are noticed; none for the hub's."""
         path = self.config["models"][model].get("path")
         return sampled_digests(self.root / path) if path else {}
 
-    def damaged(self, results: Path) -> list[str]:
-        """Withdraw artifacts whose files are missing or of the wrong size; one line for each."""
-        return [line for manifest in sorted(results.glob("**/manifest.json")) if (line := withdraw_damaged(manifest))]
+    def texts(self, calibration: str) -> dict[str, str]:
+        """The digest of a calibration set's local file."""
+        return self._digests([self.config["calibration"][calibration]["corpus"]])
+
+    def documents(self, suite: str) -> dict[str, str]:
+        """Digests of a suite's local texts and task files."""
+        settings = self.config["suites"][suite]
+        folder = sorted((self.root / settings["path"]).rglob("*")) if "path" in settings else []
+        tasks = [file.relative_to(self.root).as_posix() for file in folder if file.is_file()]
+        return self._digests([*settings.get("corpora", {}).values(), *tasks])
+
+    def adapter(self, model: str, results: Path) -> str | None:
+        """The adapter of a model; None for one of the hub that nothing was made of yet."""
+        path = self.config["models"][model].get("path")
+        if path:
+            return adapter_name(read_config(self.root / path, model), model)
+        made = [results / "models" / model / NAME, *sorted((results / "statistics" / model).glob(f"*/{NAME}"))]
+        return next((load(manifest)["adapter"] for manifest in made if manifest.is_file()), None)
+
+    def _digests(self, names: list[str]) -> dict[str, str]:
+        return {name: digest(self.root / name) for name in names if not is_hub_name(name)}
 
     def _expand(self) -> list[tuple[Cell, str]]:
         found: dict[tuple[Cell, str], None] = {}
@@ -97,60 +119,14 @@ class Plan:
             if name not in self.config[section]:
                 raise UserError(f"config: {where} names '{name}'{did_you_mean(name, self.config[section])}")
 
-    def _check_suite(self, name: str, suite: dict[str, Any]) -> None:
-        where = f"suites.{name}"
-        traits = declared("evaluation", suite["kind"], f"{where}.kind")
-        for key in traits["REQUIRED"]:
-            if key not in suite:
-                raise UserError(f"config: {where} lacks the key '{key}', which kind '{suite['kind']}' needs: add it")
-        for key in set(suite) - {"kind", *traits["REQUIRED"], *traits["OPTIONAL"]}:
-            raise UserError(f"config: {where}.{key} means nothing to kind '{suite['kind']}': remove it")
-        for corpus_name, corpus in suite.get("corpora", {}).items():
-            check_corpus(corpus, f"{where}.corpora.{corpus_name}", self.root)
-        if "path" in suite and not (self.root / suite["path"]).is_dir():
-            raise UserError(f"config: {where}.path: there is no folder {suite['path']}")
-
-    def _shapes(self, model: str) -> dict[str, tuple[int, ...]] | None:
-        """Shapes of the linears to quantize, by checkpoint name; None while the hub's files are not here."""
-        entry = self.config["models"][model]
-        if "path" not in entry:
-            return None
-        folder, where = self.root / entry["path"], f"config: models.{model}.path"
-        settings = read_config(folder, where)
-        adapter_name(settings, where)
-        adapter = load_adapter(settings, where)
-        headers = read_headers(folder, where)
-        found = {}
-        for block in range(adapter.n_blocks(settings)):
-            for site in adapter.sites(settings, block):
-                for linear in site.linears:
-                    name = f"{adapter.prefix(block)}{linear}.weight"
-                    if name not in headers:
-                        raise UserError(f"{where}: {folder} lacks the tensor {name}: fetch the model again")
-                    found[name] = headers[name].shape
-        return found
-
-    def _check_groups(self, cell: Cell) -> None:
-        group = self.config["schemes"].get(cell.scheme, {}).get("group_size", -1)
-        for name, shape in (self.shapes[cell.model] or {}).items():
-            if group > 0 and shape[1] % group:
-                raise UserError(
-                    f"config: schemes.{cell.scheme}.group_size is {group}, which does not divide the {shape[1]} input "
-                    f"channels of {name} in model '{cell.model}': choose a divisor of {shape[1]}, or -1"
-                )
-
-
-def check_corpus(corpus: str, where: str, root: Path) -> None:
-    """A local file must exist and have a readable format; a name must be one of the known corpora."""
-    path = Path(corpus)
-    suffixes = [suffix for suffix in path.suffixes if suffix in TEXT_SUFFIXES + COMPRESSED_SUFFIXES]
-    if not suffixes and "/" not in corpus:
-        from ptqbench.data.hub import CORPORA
-
-        if corpus not in CORPORA:
-            raise UserError(f"config: {where} is '{corpus}'{did_you_mean(corpus, CORPORA)}, or the path of a text file")
-        return
-    if not (root / path).is_file():
-        raise UserError(f"config: {where}: there is no file {corpus}")
-    if not any(suffix in TEXT_SUFFIXES for suffix in suffixes):
-        raise UserError(f"config: {where}: {corpus} is not one of {', '.join(TEXT_SUFFIXES)}: convert it")
+    def _check_files(self) -> None:
+        paths = {name: entry["path"] for name, entry in self.config["models"].items() if "path" in entry}
+        local = {cell.model: self.root / paths[cell.model] for cell in self.cells if cell.model in paths}
+        shapes = {model: read_shapes(model, folder) for model, folder in local.items()}
+        cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
+        for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
+            check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))
+        for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in cells):
+            check_calibration(name, self.config["calibration"][name], model, local.get(model), self.root)
+        for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):
+            check_windows(name, self.config["suites"][name], model, local.get(model), self.root)

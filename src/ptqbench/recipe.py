@@ -22,7 +22,7 @@ def normalize(name: str, method: dict[str, Any]) -> dict[str, Any]:
 
     A member is ``{"name": …, **parameters}`` with its defaults filled in, so that a changed default changes the cell.
     """
-    where = f"methods.{name}"
+    where = f"config: methods.{name}"
     for key in method:
         if key not in STAGES:
             raise UserError(f"{where}.{key}: a method has no such stage{did_you_mean(key, STAGES)}")
@@ -32,6 +32,8 @@ def normalize(name: str, method: dict[str, Any]) -> dict[str, Any]:
     activations = method.get("activations", "none")
     if activations not in ACTIVATIONS:
         raise UserError(f"{where}.activations: '{activations}' is unknown{did_you_mean(activations, ACTIVATIONS)}")
+    if not isinstance(method.get("propagate", False), bool):
+        raise UserError(f"{where}.propagate is {method['propagate']!r}: it must be true or false")
     recipe = {
         "transform": [_member("transform", value, f"{where}.transform") for value in transforms],
         "range": _member("range", method.get("range", "minmax"), f"{where}.range"),
@@ -49,7 +51,17 @@ def _member(stage: str, value: Any, where: str) -> dict[str, Any]:
     for key in parameters:
         if key not in defaults:
             raise UserError(f"{where}.{name}.{key}: no such parameter{did_you_mean(key, defaults)}")
+        if defaults[key] is not None and _kind(parameters[key]) != _kind(defaults[key]):
+            raise UserError(
+                f"{where}.{name}.{key} is {parameters[key]!r}: it must be a {_kind(defaults[key])}, "
+                f"as its default of {defaults[key]!r} is"
+            )
     return {"name": name, **defaults, **parameters}
+
+
+def _kind(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "number" if is_number else type(value).__name__
 
 
 def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict[str, Any]]:
@@ -60,13 +72,19 @@ def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict
         raise UserError(f"{where}: write a name, or one name with its parameters, not {value!r}")
     name, inner = next(iter(value.items()))
     if name in members(folder):
-        return name, dict(inner or {})
+        return name, _parameters(inner, f"{where}.{name}")
     if isinstance(inner, str):
         return f"{name}_{inner}", {}
     if not isinstance(inner, dict) or len(inner) != 1:
         raise UserError(f"{where}: there is no '{name}' in {folder}{did_you_mean(name, members(folder))}")
     variant, parameters = next(iter(inner.items()))
-    return f"{name}_{variant}", dict(parameters or {})
+    return f"{name}_{variant}", _parameters(parameters, f"{where}.{name}.{variant}")
+
+
+def _parameters(value: Any, where: str) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{where} is {value!r}: write its parameters as a mapping")
+    return dict(value or {})
 
 
 def member_list(recipe: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

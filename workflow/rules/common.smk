@@ -4,14 +4,13 @@ import re
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from ptqbench import spec
 from ptqbench.devices import gpu_slots, visible_gpus
 from ptqbench.errors import UserError
 from ptqbench.fingerprint import fingerprint
+from ptqbench.locks import enter
 from ptqbench.manifest import canonical, write_text
 from ptqbench.plan import Plan
 from ptqbench.recipe import FLOAT, modules, normalize
@@ -30,12 +29,21 @@ RESULTS = "results"
 CELL = ("model", "calibration", "method", "scheme")
 LOGS = "logs"
 
+# a user's mistake is one line, not a traceback
 try:
-    PLAN = Plan(config, Path(workflow.basedir))
+    PLAN = Plan(config, Path(os.path.relpath(workflow.basedir)))
 except UserError as error:
-    raise WorkflowError(str(error)) from None
-for line in PLAN.damaged(Path(RESULTS)):
-    print(f"damaged: {line}", file=sys.stderr)
+    sys.exit(f"error: {error}")
+
+# once a run, not again in every job that Snakemake starts as a process of its own
+if workflow.is_main_process:
+    if enter(Path(".snakemake")):
+        print("An earlier run was killed: its lock is released.", file=sys.stderr)
+    for line in PLAN.damaged(Path(RESULTS)):
+        print(f"damaged: {line}", file=sys.stderr)
+
+# what was damaged is made anew even if nothing that is left to do needs it
+WITHDRAWN = [str(output) for output in PLAN.withdrawn(Path(RESULTS))]
 
 # a job for each slot of each GPU, or two jobs at once without a GPU, share the cores
 THREADS = max(1, (os.cpu_count() or 2) // max(2, len(visible_gpus()) * gpu_slots()))
@@ -75,6 +83,9 @@ def code(stage):
 
     def of(wildcards):
         roots = [f"ptqbench.stages.{stage}"]
+        if stage in ("statistics", "quantize", "export"):
+            adapter = PLAN.adapter(wildcards.model, Path(RESULTS))
+            roots += [f"ptqbench.models.adapters.{adapter}"] if adapter else []
         if stage == "statistics":
             roots += [f"ptqbench.statistics.{name}" for name in spec.statistics()]
         if stage == "quantize":
@@ -93,11 +104,21 @@ def code(stage):
 
 
 def weights(wildcards):
-    """Sampled digests of a local model's files: retrained weights recompute."""
-    return PLAN.digests(wildcards.model)
+    """Digests of a local model's files: retrained weights recompute."""
+    return PLAN.weights(wildcards.model)
 
 
-def planned(wildcards):
+def texts(wildcards):
+    """The digest of a calibration set's local file: another text recomputes."""
+    return PLAN.texts(wildcards.calibration)
+
+
+def documents(wildcards):
+    """Digests of a suite's local texts and task files: other texts evaluate again."""
+    return PLAN.documents(wildcards.suite)
+
+
+def planned():
     """What the report covers, as one canonical JSON."""
     cells = [
         {"cell": list(cell), "spec": spec.export_spec(config, *cell)}
@@ -112,3 +133,8 @@ def planned(wildcards):
         for cell, suite in PLAN.evaluations
     ]
     return canonical({"cells": cells, "evaluations": evaluations})
+
+
+def plan_digest(wildcards):
+    """Digest of what the report covers, which itself would fill the terminal."""
+    return hashlib.sha256(planned().encode()).hexdigest()[:12]

@@ -19,6 +19,7 @@ rule evaluate:
     params:
         spec=specification("evaluate", *CELL, "suite"),
         code=code("evaluate"),
+        documents=documents,
         env=environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.evaluate --spec {params.spec:q} "

@@ -27,6 +27,7 @@ rule calibrate:
     params:
         spec=specification("calibration", "model", "calibration"),
         code=code("calibrate"),
+        texts=texts,
         env=environment,
     shell:
         "python -m ptqbench.stages.calibrate --spec {params.spec:q} --model {input.model} --out {output} > {log} 2>&1"

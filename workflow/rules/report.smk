@@ -11,9 +11,9 @@ rule plan:
     log:
         f"{LOGS}/plan.log",
     params:
-        spec=planned,
+        digest=plan_digest,
     run:
-        write_text(Path(output[0]), params.spec)
+        write_text(Path(output[0]), planned())
 
 
 # the tables (a contract), the figures and the page

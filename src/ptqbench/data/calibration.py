@@ -26,8 +26,8 @@ def sample(
         stream = np.asarray(tokenize(separator.join(documents)), dtype=np.int32)
         if len(stream) < length:
             raise UserError(
-                f"the corpus has {len(stream)} tokens, fewer than one calibration sequence of {length}: "
-                "use more text or a smaller sequence_length"
+                f"the corpus has {len(stream)} tokens, fewer than one sequence_length of {length}: "
+                f"give more text, or set sequence_length to at most {len(stream)}"
             )
         starts = rng.integers(0, len(stream) - length + 1, samples)
         crops = [stream[start : start + length] for start in starts]

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ def read_corpus(corpus: str, purpose: str) -> tuple[list[str], str]:
     documents, separator = _from_hub(corpus, purpose) if corpus in CORPORA else (_from_file(Path(corpus)), "\n\n")
     documents = [document for document in documents if document]
     if not any(document.strip() for document in documents):
-        raise UserError(f"corpus '{corpus}' is empty: give a text with at least one document")
+        raise UserError("the corpus is empty: give a text with at least one document")
     return documents, separator
 
 
@@ -39,13 +40,18 @@ def _from_hub(name: str, purpose: str) -> tuple[list[str], str]:
 
 def _from_file(path: Path) -> list[str]:
     """One document for a text file, one a row for ``.jsonl`` and ``.parquet``."""
-    if path.suffix == ".parquet":
-        return _text_column(pq.read_table(path), path)
-    text = _decompress(path)
-    if ".jsonl" not in path.suffixes:
-        return [text]
-    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return _text_column(pa.Table.from_pylist(rows), path)
+    try:
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            return table.column(_text_column(table.column_names, path)).to_pylist()
+        text = _decompress(path)
+        if ".jsonl" not in path.suffixes:
+            return [text]
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        column = _text_column(rows[0] if rows else TEXT_COLUMNS, path)
+        return [row[column] for row in rows]
+    except (OSError, EOFError, ValueError, LookupError, lzma.LZMAError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read ({error}): fetch or write the file again") from error
 
 
 def _decompress(path: Path) -> str:
@@ -57,8 +63,8 @@ def _decompress(path: Path) -> str:
     return (decompress(data) if decompress else data).decode("utf-8")
 
 
-def _text_column(table: pa.Table, path: Path) -> list[str]:
+def _text_column(columns: Collection[str], path: Path) -> str:
     for column in TEXT_COLUMNS:
-        if column in table.column_names:
-            return table.column(column).to_pylist()
+        if column in columns:
+            return column
     raise UserError(f"{path} has no column named {' or '.join(TEXT_COLUMNS)}: rename the one that holds the text")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptqbench.data.corpora import read_corpus
-from ptqbench.errors import UserError
+from ptqbench.errors import UserError, about
 from ptqbench.progress import progress_bar
 
 REQUIRED = ("corpora",)
@@ -24,10 +24,11 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     length = suite.get("window") or min(backend.context, LONGEST_WINDOW)
     for name, corpus in suite["corpora"].items():
-        documents, separator = read_corpus(corpus, "evaluation")
-        text = separator.join(documents)
-        tokens = torch.tensor(backend.tokenize(text))
-        cut = windows(tokens, length)[: suite.get("limit")]
+        with about(f"suites.{suite['name']}.corpora.{name} is '{corpus}'"):
+            documents, separator = read_corpus(corpus, "evaluation")
+            text = separator.join(documents)
+            tokens = torch.tensor(backend.tokenize(text))
+            cut = windows(tokens, length)[: suite.get("limit")]
         parts = []
         with progress_bar(f"perplexity of {name}: window", total=len(cut)) as bar:
             for losses in backend.window_losses(cut, suite.get("batch_size", 8)):
@@ -51,7 +52,7 @@ def windows(tokens: Tensor, length: int) -> Tensor:
     """
     count = len(tokens) // length
     if count == 0:
-        raise UserError(f"the text has {len(tokens)} tokens, fewer than one window of {length}: use a longer text")
+        raise UserError(f"the text has {len(tokens)} tokens, fewer than one window of {length}: give a longer text")
     return tokens[: count * length].view(count, length)
 
 

@@ -16,7 +16,9 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=suite.get("path"))
+    manager = TaskManager(include_path=suite.get("path"), include_defaults=False)
+    if set(suite["tasks"]) - set(manager.all_tasks):  # the harness's own are thousands of files, seconds to index
+        manager = TaskManager(include_path=suite.get("path"))
     for task in suite["tasks"]:
         if task not in manager.all_tasks:
             raise UserError(f"suites.{suite['name']}.tasks names '{task}'{_near(task, manager.all_tasks)}")

@@ -59,7 +59,10 @@ def adapter_name(config: dict[str, Any], where: str) -> str:
     model_type = config.get("model_type")
     known = {kind: name for name, traits in members("models/adapters").items() for kind in traits["MODEL_TYPES"]}
     if model_type not in known:
-        raise UserError(f"{where}: no adapter for model_type '{model_type}' (there are: {', '.join(sorted(known))})")
+        raise UserError(
+            f"{where}: its config.json has the model_type '{model_type}', which no file of models/adapters describes: "
+            f"choose a model of {', '.join(sorted(known))}, or add an adapter"
+        )
     return known[model_type]
 
 

@@ -41,18 +41,22 @@ def read_headers(folder: Path, where: str) -> dict[str, Header]:
     return {name: header for shard in shards for name, header in _shard_headers(shard, where).items()}
 
 
-def sampled_digests(folder: Path, samples: int = 16, width: int = 1 << 16) -> dict[str, str]:
-    """File name to a digest of its size and of evenly spaced chunks: cheap even for weights of many gigabytes."""
-    found = {}
-    for file in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".model", ".txt")):
-        size = file.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        with open(file, "rb") as stream:
-            for start in sorted({size * index // samples for index in range(samples)}):
-                stream.seek(start)
-                digest.update(stream.read(width))
-        found[file.name] = digest.hexdigest()[:12]
-    return found
+def sampled_digests(folder: Path) -> dict[str, str]:
+    """File name to :func:`digest` for the files that make a model."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".model", ".txt"))
+    return {file.name: digest(file) for file in files}
+
+
+def digest(file: Path, whole: int = 1 << 26, samples: int = 16, width: int = 1 << 16) -> str:
+    """12 hex digits of a file's size and content; of evenly spaced chunks where it has more than ``whole`` bytes."""
+    size = file.stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    starts, width = ([0], size) if size <= whole else ([size * index // samples for index in range(samples)], width)
+    with open(file, "rb") as stream:
+        for start in starts:
+            stream.seek(start)
+            found.update(stream.read(width))
+    return found.hexdigest()[:12]
 
 
 def _shard_headers(shard: Path, where: str) -> dict[str, Header]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from ptqbench.errors import DamagedArtifact, UserError
-from ptqbench.manifest import load
+from ptqbench.errors import UserError
+from ptqbench.manifest import load, read_result
 from ptqbench.recipe import strategy
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -51,7 +50,7 @@ def results_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
     rows = []
     for evaluation in evaluations:
         file = root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
-        content = _read_result(file)
+        content = read_result(file)
         _same_spec(content["spec"], evaluation["spec"], file)
         key = dict(zip(("model", "calibration", "method", "scheme"), evaluation["cell"], strict=True))
         shared = {**key, "backend": content["backend"], "export": content["export"], "suite": evaluation["suite"]}
@@ -95,19 +94,6 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
         "proxy_loss": sum(layer["proxy_loss"] for layer in made["layers"]),
         "fallbacks": fallbacks,
     }
-
-
-def _read_result(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing: run snakemake again, it will be made anew") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        file.unlink()
-        raise DamagedArtifact(
-            f"{file} is not JSON: it was removed and will be made anew, run snakemake again"
-        ) from None
-    return content
 
 
 def _same_spec(found: Any, planned: Any, file: Path) -> None:

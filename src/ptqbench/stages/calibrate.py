@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ptqbench.data.calibration import sample, write_tokens
 from ptqbench.data.corpora import read_corpus
-from ptqbench.errors import user_facing
+from ptqbench.errors import about, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import atomic, begin, finish, verify
 from ptqbench.stages.common import parser
@@ -25,15 +25,14 @@ def main(argv: list[str] | None = None) -> None:
     settings = args.spec["calibration"]
     source = verify(args.model)["source"]
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=args.spec["model"]["trust_remote_code"])
-    documents, separator = read_corpus(settings["corpus"], "calibration")
-    tokens = sample(
-        documents,
-        separator,
-        lambda text: tokenizer(text, verbose=False)["input_ids"],
-        settings["samples"],
-        settings["sequence_length"],
-        settings["seed"],
-    )
+
+    def tokenize(text: str) -> list[int]:
+        return tokenizer(text, verbose=False)["input_ids"]
+
+    with about(f"calibration.{settings['name']}.corpus is '{settings['corpus']}'"):
+        documents, separator = read_corpus(settings["corpus"], "calibration")
+        shape = settings["samples"], settings["sequence_length"]
+        tokens = sample(documents, separator, tokenize, *shape, settings["seed"])
     with atomic(folder / FILE) as temporary:
         write_tokens(temporary, tokens)
     code = fingerprint(["ptqbench.stages.calibrate"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import verify, versions, write_text
+from ptqbench.locks import claim
+from ptqbench.manifest import verify, versions, write_result
 from ptqbench.stages.common import Meter, parser
 
 
@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--checkpoint", type=Path, required=True, help="the exported checkpoint's manifest")
     args = arguments.parse_args(argv)
+    claim(args.out)
     suite = args.spec["suite"]
     exported = verify(args.checkpoint)
     kind = f"ptqbench.evaluation.{suite['kind']}"
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
             "rows": rows,
             **meter.read(),
         }
-    write_text(args.out, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    write_result(args.out, result)
 
 
 if __name__ == "__main__":

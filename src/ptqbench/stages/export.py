@@ -26,7 +26,8 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments.parse_args(argv)
     folder = begin(args.out)
     model = verify(args.model)
-    code = fingerprint(["ptqbench.stages.export", *(f"ptqbench.formats.{name}" for name in formats())])
+    roots = ["ptqbench.stages.export", f"ptqbench.models.adapters.{model['adapter']}"]
+    code = fingerprint([*roots, *(f"ptqbench.formats.{name}" for name in formats())])
     if args.quantized is None:
         size = model["weight_bytes"]
         record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}

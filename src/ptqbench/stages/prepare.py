@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     record = {
         "source": os.path.relpath(source),
         "digests": sampled_digests(source),
+        "adapter": adapter.name,
         "n_blocks": adapter.n_blocks(config),
         "weight_bytes": sum({header.file: header.file.stat().st_size for header in headers.values()}.values()),
     }

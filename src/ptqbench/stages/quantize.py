@@ -8,7 +8,7 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import atomic, begin, finish, verify
+from ptqbench.manifest import atomic, begin, finish, load, verify
 from ptqbench.progress import progress_bar
 from ptqbench.recipe import modules
 from ptqbench.stages.common import Meter, parser
@@ -26,7 +26,8 @@ def main(argv: list[str] | None = None) -> None:
     with one_device() as device:
         meter = Meter(device)
         files, record = run(args, folder, device)
-        code = fingerprint(["ptqbench.stages.quantize", *modules(args.spec["method"])])
+        adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
+        code = fingerprint(["ptqbench.stages.quantize", adapter, *modules(args.spec["method"])])
         finish(args.out, args.spec, code, files, **record, **meter.read())
 
 

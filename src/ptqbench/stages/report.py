@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ptqbench.errors import user_facing
+from ptqbench.locks import claim
 from ptqbench.manifest import atomic, write_text
 from ptqbench.reporting.collect import cells_table, layers_table, results_table
 from ptqbench.reporting.figures import size_against_quality, write_figure
@@ -20,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--plan", type=Path, required=True, help="JSON: the cells and evaluations to report")
     arguments.add_argument("--results", type=Path, required=True, help="the folder that holds the artifacts")
     args = arguments.parse_args(argv)
+    claim(args.out)
     plan = json.loads(args.plan.read_text(encoding="utf-8"))
     folder = args.out.parent
     results = results_table(plan["evaluations"], args.results)

@@ -8,7 +8,7 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import atomic, begin, finish, verify
+from ptqbench.manifest import atomic, begin, finish, load, verify
 from ptqbench.progress import progress_bar
 from ptqbench.stages.common import Meter, parser
 
@@ -24,8 +24,10 @@ def main(argv: list[str] | None = None) -> None:
     with one_device() as device:
         meter = Meter(device)
         files = run(args, folder, device)
-        roots = ["ptqbench.stages.statistics", *(f"ptqbench.statistics.{name}" for name in args.spec["statistics"])]
-        finish(args.out, args.spec, fingerprint(roots), files, **meter.read())
+        adapter = load(args.model)["adapter"]
+        roots = ["ptqbench.stages.statistics", f"ptqbench.models.adapters.{adapter}"]
+        roots += [f"ptqbench.statistics.{name}" for name in args.spec["statistics"]]
+        finish(args.out, args.spec, fingerprint(roots), files, adapter=adapter, **meter.read())
 
 
 def run(args: Any, folder: Path, device: str) -> list[Path]:

@@ -15,10 +15,10 @@ def start(n: int, device: torch.device) -> State:
 
 def update(state: State, x: Tensor) -> None:
     """Add inputs ``[tokens, n]``."""
-    x = x.float()
+    x = x.double()  # a channel's mean may be hundreds of times its deviation
     square = x * x
     for row, power in enumerate((x, square, square * x, square * square)):
-        state["powers"][row] += power.sum(0, dtype=torch.float64)
+        state["powers"][row] += power.sum(0)
 
 
 def finish(state: State, tokens: int) -> State:

@@ -1,0 +1,119 @@
+"""Checks of the config against the files it names, before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ptqbench.errors import UserError, about, did_you_mean
+from ptqbench.members import declared, members
+from ptqbench.models.adapter import load_adapter
+from ptqbench.models.headers import read_config, read_headers
+
+TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
+COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+BYTES_PER_TOKEN = 16  # a file with more of them than that has enough tokens, whatever the tokenizer
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
+    """A suite has the keys that its kind takes, and its files are there."""
+    where = f"config: suites.{name}"
+    traits = declared("evaluation", suite["kind"], f"{where}.kind")
+    for key in traits["REQUIRED"]:
+        if key not in suite:
+            raise UserError(f"{where} lacks the key '{key}', which kind '{suite['kind']}' needs: add it")
+    for key in sorted(set(suite) - {"kind", *traits["REQUIRED"], *traits["OPTIONAL"]}):
+        raise UserError(f"{where}.{key} is {suite[key]!r}, which means nothing to kind '{suite['kind']}': remove it")
+    for corpus_name, corpus in suite.get("corpora", {}).items():
+        check_corpus(corpus, f"{where}.corpora.{corpus_name}", root)
+    if "path" in suite and not (root / suite["path"]).is_dir():
+        raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
+
+
+def check_corpus(corpus: str, where: str, root: Path) -> None:
+    """A local file must exist and have a readable format; a name must be one of the known corpora."""
+    if is_hub_name(corpus):
+        from ptqbench.data.hub import CORPORA
+
+        if corpus not in CORPORA:
+            raise UserError(f"{where} is '{corpus}', no text file and no known corpus{did_you_mean(corpus, CORPORA)}")
+        return
+    if not (root / corpus).is_file():
+        raise UserError(f"{where} is '{corpus}', and there is no such file: correct the path")
+    if not any(suffix in TEXT_SUFFIXES for suffix in Path(corpus).suffixes):
+        raise UserError(f"{where} is '{corpus}', which is not {', '.join(TEXT_SUFFIXES)} (or compressed): convert it")
+
+
+def is_hub_name(corpus: str) -> bool:
+    """Whether a corpus names a data set of the hub and not a file."""
+    known = TEXT_SUFFIXES + COMPRESSED_SUFFIXES
+    return "/" not in corpus and not any(suffix in known for suffix in Path(corpus).suffixes)
+
+
+def check_calibration(name: str, calibration: dict[str, Any], model: str, folder: Path | None, root: Path) -> None:
+    """The corpus of a calibration set is known and, as far as files are local, holds one sequence of ``model``."""
+    where, corpus = f"config: calibration.{name}.corpus", calibration["corpus"]
+    check_corpus(corpus, where, root)
+    if not is_hub_name(corpus):
+        _check_tokens(corpus, calibration["sequence_length"], model, folder, where, "sequence_length", root)
+
+
+def check_windows(name: str, suite: dict[str, Any], model: str, folder: Path | None, root: Path) -> None:
+    """Every local corpus of a perplexity suite holds one window of ``model``."""
+    for corpus_name, corpus in suite.get("corpora", {}).items():
+        where = f"config: suites.{name}.corpora.{corpus_name}"
+        if not is_hub_name(corpus):
+            longest: int = members("evaluation")["perplexity"]["LONGEST_WINDOW"]
+            context = read_config(folder, where).get("max_position_embeddings", longest) if folder else 1
+            _check_tokens(corpus, suite.get("window", min(context, longest)), model, folder, where, "window", root)
+
+
+def _check_tokens(corpus: str, length: int, model: str, folder: Path | None, where: str, key: str, root: Path) -> None:
+    if (root / corpus).stat().st_size >= BYTES_PER_TOKEN * length:
+        return
+    from ptqbench.data.corpora import read_corpus
+
+    with about(f"{where} is '{corpus}'"):
+        documents, separator = read_corpus(str(root / corpus), "calibration")
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return
+    from tokenizers import Tokenizer
+
+    found = len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(separator.join(documents)).ids)
+    if found < length:
+        raise UserError(
+            f"{where} is '{corpus}', which model '{model}' reads as {found} tokens, fewer than a {key} of {length}: "
+            f"give more text, or set {key} to at most {found}"
+        )
+
+
+def read_shapes(model: str, folder: Path) -> Shapes:
+    """Shapes of the linears to quantize of a local model, by checkpoint name; what is missing is named."""
+    where = f"config: models.{model}.path"
+    settings = read_config(folder, where)
+    adapter = load_adapter(settings, where)
+    headers = read_headers(folder, where)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
+    found = {}
+    for block in range(adapter.n_blocks(settings)):
+        for site in adapter.sites(settings, block):
+            for linear in site.linears:
+                name = f"{adapter.prefix(block)}{linear}.weight"
+                if name not in headers:
+                    raise UserError(f"{where} is '{folder}', which lacks the tensor {name}: fetch the model again")
+                found[name] = headers[name].shape
+    return found
+
+
+def check_groups(scheme: str, group: int, model: str, shapes: Shapes) -> None:
+    """A group size divides the input channels of every linear."""
+    for name, shape in shapes.items():
+        if group > 0 and shape[1] % group:
+            raise UserError(
+                f"config: schemes.{scheme}.group_size is {group}, which does not divide the {shape[1]} input "
+                f"channels of {name} in model '{model}': choose a divisor of {shape[1]}, or -1"
+            )

@@ -1,0 +1,85 @@
+"""lm-eval tasks from local files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+from torch.nn import functional as F
+
+from ptqbench.errors import UserError
+from ptqbench.evaluation.backends.transformers import Backend
+from ptqbench.evaluation.tasks import rows, run
+
+
+def test_rows_are_long() -> None:
+    found = {"n-samples": {"t": {"original": 100, "effective": 20}}}
+    metrics = {
+        "alias": "t",
+        "acc,none": 0.5,
+        "acc_stderr,none": 0.1,
+        "exact_match,strict": 1,
+        "exact_match_stderr,strict": "N/A",
+        "sample_len": 20,
+    }
+    acc, match = rows("t", metrics, found)
+    assert acc == {"task": "t", "metric": "acc", "value": 0.5, "stderr": 0.1, "n": 20}
+    assert (match["metric"], match["value"]) == ("exact_match[strict]", 1.0)
+    assert math.isnan(match["stderr"])
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[Path, list[dict[str, str]]]:
+    """A task of minimal pairs."""
+    words = [(a, b) for a in tiny.WORDS for b in ("cat", "dog") if a != b]
+    made = [{"good": f"The {a} sees the {b}.", "bad": f"The {b} sees the {a}."} for a, b in words]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, made)))
+    task = {
+        "task": "local_pairs",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"train": str(tmp_path / "pairs.jsonl")}},
+        "output_type": "multiple_choice",
+        "validation_split": "train",
+        "doc_to_text": "",
+        "doc_to_target": 0,
+        "doc_to_choice": "{{[good, bad]}}",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }
+    (tmp_path / "pairs.yaml").write_text(yaml.safe_dump(task))
+    return tmp_path, made
+
+
+def test_accuracy_is_that_of_the_sums_of_log_likelihoods(
+    tiny_model: Path, pairs: tuple[Path, list[dict[str, str]]]
+) -> None:
+    folder, made = pairs
+    backend = Backend(tiny_model, "cpu", remote=False)
+
+    def likelihood(text: str) -> float:
+        ids = torch.tensor([backend.tokenize(f" {text}")])  # lm-eval puts its delimiter, a space, before a choice
+        with torch.no_grad():
+            scores = F.log_softmax(backend.model(input_ids=ids).logits[0, :-1], -1)
+        return scores.gather(1, ids[0, 1:, None]).sum().item()
+
+    right = [likelihood(row["good"]) > likelihood(row["bad"]) for row in made]
+    assert 0 < sum(right) < len(made), "a test that tells nothing"
+    suite = {"name": "s", "path": str(folder), "tasks": ["local_pairs"]}
+    found = {row["metric"]: row for row in run(backend, suite)}
+    assert found["acc"]["value"] == pytest.approx(sum(right) / len(made))
+    assert found["acc"]["n"] == len(made)
+    share = sum(right) / len(made)
+    assert found["acc"]["stderr"] == pytest.approx(math.sqrt(share * (1 - share) / (len(made) - 1)))
+    limited = {row["metric"]: row for row in run(backend, {**suite, "limit": 5})}
+    assert limited["acc"]["n"] == 5
+    assert limited["acc"]["value"] == pytest.approx(sum(right[:5]) / 5)
+
+
+def test_an_unknown_task_is_named_with_its_near_match(pairs: tuple[Path, list[dict[str, str]]]) -> None:
+    folder, _ = pairs
+    with pytest.raises(UserError, match=r"^suites\.s\.tasks names 'local_pair': did you mean 'local_pairs'\?$"):
+        run(None, {"name": "s", "path": str(folder), "tasks": ["local_pair"]})

@@ -1,0 +1,73 @@
+"""Local texts are long enough, as far as that can be known without work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from ptqbench.checks import BYTES_PER_TOKEN, check_calibration, check_corpus, check_groups, check_windows, is_hub_name
+from ptqbench.errors import UserError
+
+
+def calibration(corpus: str, length: int) -> dict:
+    return {"corpus": corpus, "samples": 1, "sequence_length": length}
+
+
+def test_the_tokens_of_a_short_text_are_counted(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("The cat sees the dog.")
+    with pytest.raises(UserError, match=r"reads as (\d+) tokens, fewer than a sequence_length of 64") as raised:
+        check_calibration("c", calibration("t.txt", 64), "tiny", tiny_model, tmp_path)
+    found = int(str(raised.value).rsplit(" ", 1)[1])
+    check_calibration("c", calibration("t.txt", found), "tiny", tiny_model, tmp_path)
+    with pytest.raises(UserError):
+        check_calibration("c", calibration("t.txt", found + 1), "tiny", tiny_model, tmp_path)
+
+
+def test_a_long_text_is_not_even_read(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"\xff" * BYTES_PER_TOKEN * 64)
+    check_calibration("c", calibration("t.txt", 64), "tiny", tiny_model, tmp_path)
+    with pytest.raises(UserError, match="cannot be read"):
+        check_calibration("c", calibration("t.txt", 65), "tiny", tiny_model, tmp_path)
+
+
+def test_models_of_the_hub_need_some_text(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("few words")
+    check_calibration("c", calibration("t.txt", 64), "big", None, tmp_path)
+    (tmp_path / "t.txt").write_text(" ")
+    with pytest.raises(UserError, match="the corpus is empty"):
+        check_calibration("c", calibration("t.txt", 64), "big", None, tmp_path)
+
+
+def test_the_window_is_the_context_unless_it_is_given(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text(tiny.text(16))
+    suite = {"kind": "perplexity", "corpora": {"name": "t.txt"}}
+    with pytest.raises(UserError, match=rf"suites\.s\.corpora\.name .* fewer than a window of {tiny.CONTEXT}:"):
+        check_windows("s", suite, "tiny", tiny_model, tmp_path)
+    check_windows("s", {**suite, "window": 16}, "tiny", tiny_model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "hub"),
+    [("wikitext2", True), ("c4", True), ("a.txt", False), ("b/a", False), ("a.jsonl.zst", False), ("v1.0", True)],
+)
+def test_names_and_files(corpus: str, hub: bool) -> None:
+    assert is_hub_name(corpus) is hub
+
+
+def test_formats(tmp_path: Path) -> None:
+    for name in ("a.txt", "a.txt.zst", "a.jsonl.gz", "a.parquet"):
+        (tmp_path / name).touch()
+        check_corpus(name, "config: x", tmp_path)
+    (tmp_path / "a.pdf").touch()
+    with pytest.raises(UserError, match=r"^config: x is './a\.pdf', which is not \.txt"):
+        check_corpus("./a.pdf", "config: x", tmp_path)
+
+
+def test_group_sizes() -> None:
+    shapes = {"a.weight": (10, 96), "b.weight": (10, 64)}
+    for group in (-1, 8, 16, 32):
+        check_groups("s", group, "m", shapes)
+    with pytest.raises(UserError, match=r"group_size is 48, .* the 64 input channels of b\.weight in model 'm'"):
+        check_groups("s", 48, "m", shapes)

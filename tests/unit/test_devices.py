@@ -1,0 +1,79 @@
+"""Jobs agree on GPUs through lock files; no GPU is needed to see that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from clone import REPOSITORY
+
+from ptqbench import devices
+from ptqbench.devices import one_device, visible_gpus
+
+TAKE = (
+    "import os, time; from ptqbench.devices import one_device\n"
+    "with one_device() as device: print(device, os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture(autouse=True)
+def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv(devices.SLOTS, raising=False)
+
+
+def take(gpus: str) -> tuple[subprocess.Popen[str], str]:
+    """Another process that holds one of ``gpus``, and which one."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "CUDA_VISIBLE_DEVICES": gpus}
+    process = subprocess.Popen([sys.executable, "-c", TAKE], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().split()[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("", []), ("-1", []), ("3", ["3"]), ("0,2", ["0", "2"]), ("GPU-ab,1", ["GPU-ab", "1"])]
+)
+def test_the_user_chooses_gpus(monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert visible_gpus() == expected
+
+
+def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with one_device() as first, one_device() as second:
+        assert (first, second) == ("cpu", "cpu")
+
+
+def test_a_job_sees_its_gpu_only_and_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+        with one_device() as device:
+            assert device == "cuda"
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+def test_two_jobs_hold_two_gpus_until_they_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, one = take("0,1")
+    second, other = take("0,1")
+    assert {one, other} == {"0", "1"}
+    first.kill()
+    first.wait()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with one_device():
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == one, "the other is still held"
+    second.kill()
+    second.wait()
+
+
+def test_small_jobs_may_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(devices.SLOTS, "2")
+    first, one = take("0")
+    second, other = take("0")
+    assert one == other == "0"
+    for process in (first, second):
+        process.kill()
+        process.wait()

@@ -1,0 +1,145 @@
+"""Artifacts: written whole or not at all, and found out when they are not what their manifest says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptqbench.errors import DamagedArtifact
+from ptqbench.manifest import (
+    atomic,
+    begin,
+    canonical,
+    finish,
+    load,
+    read_result,
+    verify,
+    withdraw_damaged,
+    withdrawn,
+    write_result,
+)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """An artifact of two files."""
+    manifest = tmp_path / "artifact/manifest.json"
+    folder = begin(manifest)
+    files = [folder / "a.bin", folder / "sub/b.bin"]
+    for index, file in enumerate(files):
+        with atomic(file) as temporary:
+            temporary.write_bytes(bytes([index]) * 100)
+    finish(manifest, {"key": 1}, {"code.py": "0" * 12}, files, seconds=1.5)
+    return manifest
+
+
+def test_canonical_json_does_not_depend_on_order() -> None:
+    assert (
+        canonical({"b": [1, None], "a": "é"}) == canonical({"a": "é", "b": [1, None]}) == '{"a":"\\u00e9","b":[1,null]}'
+    )
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("old")
+
+    def interrupted() -> None:
+        with atomic(file) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert file.read_text() == "old"
+
+
+def test_a_whole_artifact_verifies(manifest: Path) -> None:
+    content = verify(manifest)
+    assert content["spec"] == {"key": 1}
+    assert content["seconds"] == 1.5
+    assert content["files"]["sub/b.bin"]["bytes"] == 100
+    assert "torch" in content["versions"]
+    assert withdraw_damaged(manifest) is None
+
+
+def test_beginning_anew_withdraws_the_manifest_and_what_a_killed_process_left(manifest: Path) -> None:
+    leftover = manifest.parent / "sub/.b.bin.tmp"
+    leftover.write_text("half")
+    begin(manifest)
+    assert not manifest.exists()
+    assert not leftover.exists()
+
+
+def test_a_flipped_bit_is_found_by_reading(manifest: Path) -> None:
+    (manifest.parent / "sub/b.bin").write_bytes(b"\1" * 99 + b"\0")
+    assert withdraw_damaged(manifest) is None, "the size is right"
+    with pytest.raises(DamagedArtifact, match=r"sub/b\.bin does not have the recorded sha256"):
+        verify(manifest)
+    assert not manifest.exists()
+    assert withdrawn(manifest).exists()
+
+
+@pytest.mark.parametrize("how", [verify, withdraw_damaged])
+def test_a_truncated_file_is_found_without_reading(manifest: Path, how: object) -> None:
+    (manifest.parent / "a.bin").write_bytes(b"\0" * 99)
+    problem = r"a\.bin has 99 bytes instead of 100: withdrawn, snakemake makes it anew"
+    if how is verify:
+        with pytest.raises(DamagedArtifact, match=problem):
+            verify(manifest)
+    else:
+        assert withdraw_damaged(manifest).endswith(problem.replace("\\", ""))
+    assert not manifest.exists()
+    assert withdrawn(manifest).exists()
+
+
+def test_one_missing_file_is_damage_and_none_left_is_not(manifest: Path) -> None:
+    (manifest.parent / "a.bin").unlink()
+    assert "a.bin is missing" in withdraw_damaged(manifest)
+    withdrawn(manifest).rename(manifest)
+    (manifest.parent / "sub/b.bin").unlink()
+    assert withdraw_damaged(manifest) is None
+    assert not manifest.exists()
+    assert not withdrawn(manifest).exists(), "deleted by the user, to be made when it is needed"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "\udcff"])
+def test_a_manifest_that_is_none(manifest: Path, text: str) -> None:
+    manifest.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DamagedArtifact, match=r"manifest\.json (is not JSON|lacks the key 'files')"):
+        load(manifest)
+    assert not manifest.exists()
+    with pytest.raises(DamagedArtifact, match="is missing"):
+        load(manifest)
+
+
+def test_a_new_manifest_ends_the_withdrawal(manifest: Path) -> None:
+    (manifest.parent / "a.bin").write_bytes(b"")
+    withdraw_damaged(manifest)
+    folder = begin(manifest)
+    assert withdrawn(manifest).exists(), "still to be made anew if this process is killed"
+    (folder / "a.bin").write_bytes(b"\0")
+    finish(manifest, {}, {}, [folder / "a.bin"])
+    assert not withdrawn(manifest).exists()
+    verify(manifest)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        finish(manifest, {}, {}, [], proxy_loss=float("nan"))
+    assert not manifest.exists()
+
+
+def test_results(tmp_path: Path) -> None:
+    file = tmp_path / "suite.json"
+    write_result(file, {"rows": [{"value": 1.0, "stderr": float("nan")}]})
+    assert read_result(file)["rows"][0]["value"] == 1.0
+    assert withdraw_damaged(file) is None
+    file.write_text(json.dumps({"row": []}))
+    assert "suite.json lacks the key 'rows'" in withdraw_damaged(file)
+    assert not file.exists()
+    write_result(file, {"rows": []})
+    assert not withdrawn(file).exists()

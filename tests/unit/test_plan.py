@@ -1,0 +1,133 @@
+"""From the config to cells and artifacts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from clone import MODEL, REPOSITORY, TEST, TRAIN, Clone, config
+
+from ptqbench.errors import UserError
+from ptqbench.plan import Cell, Plan
+
+BASELINE = Cell("tiny", "none", "float", "bf16")
+
+
+@pytest.fixture
+def plan(blank: Clone) -> Plan:
+    return Plan(config(), blank.root)
+
+
+def test_cells_of_overlapping_blocks_come_once(plan: Plan) -> None:
+    grid = [Cell("tiny", "text", m, s) for m in ("rtn", "gptq") for s in ("w4g32", "w2g32")]
+    assert plan.cells == [BASELINE, *grid]
+    pairs = [cell for cell, suite in plan.evaluations if suite == "pairs"]
+    assert pairs == [BASELINE, Cell("tiny", "text", "gptq", "w4g32")]
+    assert len(plan.evaluations) == len(set(plan.evaluations)) == 7
+
+
+def test_calibration_sets_are_chosen_by_the_block_or_all(blank: Clone) -> None:
+    changed = config()
+    changed["calibration"]["other"] = {**changed["calibration"]["text"], "seed": 1}
+    changed["grid"][1]["calibration"] = ["other"]
+    found = {(cell.calibration, suite) for cell, suite in Plan(changed, blank.root).evaluations}
+    assert found == {
+        ("none", "perplexity"),
+        ("none", "pairs"),
+        ("text", "perplexity"),
+        ("other", "perplexity"),
+        ("other", "pairs"),
+    }
+
+
+def test_outputs_are_what_a_run_makes(finished: Clone) -> None:
+    planned = Plan(config(), finished.root).outputs(Path("results"))
+    made = {finished.root / path for path in finished.finished()}
+    assert {finished.root / path for path in planned} == made
+    assert len(planned) == len(made)
+
+
+def test_a_whole_run_has_no_damage(finished: Clone) -> None:
+    plan, results = Plan(config(), finished.root), finished.root / "results"
+    assert plan.damaged(results) == []
+    assert plan.withdrawn(results) == []
+
+
+def test_what_is_damaged_stays_withdrawn_until_it_is_made(clone: Clone) -> None:
+    plan, results = Plan(config(), clone.root), clone.root / "results"
+    statistics = results / "statistics/tiny/text"
+    (statistics / "block-000.safetensors").write_bytes(b"")
+    result = results / "eval" / BASELINE.path / "pairs.json"
+    result.write_text("")
+    lines = plan.damaged(results)
+    assert [line.split(" ")[0] for line in lines] == [str(statistics / "block-000.safetensors"), str(result)]
+    assert plan.damaged(results) == []
+    assert plan.withdrawn(results) == [statistics / "manifest.json", result]
+
+
+def test_digests_follow_the_content_of_local_files(blank: Clone, tmp_path: Path) -> None:
+    clone = blank.copy(tmp_path / "clone")
+    plan = Plan(config(), clone.root)
+    before = plan.weights("tiny"), plan.texts("text"), plan.documents("perplexity"), plan.documents("pairs")
+    assert set(before[0]) >= {"config.json", "model.safetensors", "tokenizer.json"}
+    assert set(before[1]) == {TRAIN}
+    assert set(before[2]) == {TEST}
+    assert {Path(name).name for name in before[3]} == {"pairs.jsonl", "pairs.yaml"}
+    (clone.root / TEST).touch()
+    assert plan.documents("perplexity") == before[2]
+    (clone.root / TEST).write_text(tiny.text(1000, seed=9))
+    assert plan.documents("perplexity") != before[2]
+    tiny.write_model(clone.root / MODEL, seed=9)
+    changed = plan.weights("tiny")
+    assert {name for name in changed if changed[name] != before[0][name]} == {"model.safetensors"}
+
+
+def test_the_adapter_of_a_local_model_is_known_at_once(plan: Plan, blank: Clone) -> None:
+    assert plan.adapter("tiny", blank.root / "results") == "llama"
+
+
+def test_the_adapter_of_a_model_of_the_hub_is_known_once_it_is_here(finished: Clone, tmp_path: Path) -> None:
+    changed = config()
+    changed["models"]["tiny"] = {"hub": "someone/tiny", "revision": "0" * 40}
+    plan = Plan(changed, finished.root)
+    assert plan.weights("tiny") == {}
+    assert plan.adapter("tiny", tmp_path) is None
+    assert plan.adapter("tiny", finished.root / "results") == "llama"
+
+
+def test_the_adapter_is_remembered_without_the_prepared_model(clone: Clone) -> None:
+    changed = config()
+    changed["models"]["tiny"] = {"hub": "someone/tiny", "revision": "0" * 40}
+    (clone.root / "results/models/tiny/manifest.json").unlink()
+    assert Plan(changed, clone.root).adapter("tiny", clone.root / "results") == "llama"
+
+
+def test_names_in_the_grid_exist(blank: Clone) -> None:
+    for section, word in (("models", "tinny"), ("calibration", "txt"), ("suites", "perplexities")):
+        changed = config()
+        changed["grid"][0][section] = [word]
+        with pytest.raises(UserError, match=rf"^config: grid\.0\.{section} names '{word}': did you mean"):
+            Plan(changed, blank.root)
+
+
+def test_what_the_grid_does_not_use_needs_no_files(blank: Clone) -> None:
+    changed = config()
+    changed["models"]["other"] = {"path": "nowhere"}
+    changed["schemes"]["w4g48"] = {"bits": 4, "group_size": 48}
+    changed["calibration"]["other"] = {**changed["calibration"]["text"], "corpus": "nowhere.txt"}
+    for block in changed["grid"]:
+        block["calibration"] = ["text"]
+    assert Plan(changed, blank.root).cells == Plan(config(), blank.root).cells
+
+
+def test_planning_needs_no_torch(blank: Clone) -> None:
+    code = (
+        "import sys, yaml; from pathlib import Path; from ptqbench.plan import Plan; import ptqbench.fingerprint;"
+        "Plan(yaml.safe_load(open('config.yaml'))); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    environment = {"PYTHONPATH": str(REPOSITORY / "src")}
+    run = subprocess.run([sys.executable, "-c", code], cwd=blank.root, env=environment, check=False)
+    assert run.returncode == 0

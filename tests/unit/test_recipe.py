@@ -1,0 +1,94 @@
+"""Methods of the config, normalized."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ptqbench.errors import UserError
+from ptqbench.members import members
+from ptqbench.recipe import member_list, modules, normalize, strategy
+
+
+def refusal(method: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as raised:
+        normalize("m", method)
+    return str(raised.value)
+
+
+def test_nothing_is_round_to_nearest() -> None:
+    recipe = normalize("rtn", {})
+    assert recipe == {
+        "transform": [],
+        "range": {"name": "minmax"},
+        "rounding": {"name": "nearest"},
+        "activations": "none",
+        "propagate": False,
+    }
+    assert strategy(recipe) == []
+    assert modules(recipe) == ["ptqbench.ranges.minmax", "ptqbench.rounding.nearest"]
+
+
+def test_defaults_are_written_out() -> None:
+    defaults = members("rounding")["gptq"]["DEFAULTS"]
+    assert normalize("m", {"rounding": "gptq"})["rounding"] == {"name": "gptq", **defaults}
+    changed = normalize("m", {"rounding": {"gptq": {"damp": 0.5}}})["rounding"]
+    assert changed == {"name": "gptq", **defaults, "damp": 0.5}
+    assert normalize("m", {"rounding": {"gptq": {"damp": defaults["damp"]}}}) == normalize("m", {"rounding": "gptq"})
+
+
+def test_whole_numbers_may_be_given_for_others() -> None:
+    assert normalize("m", {"rounding": {"gptq": {"damp": 1}}})["rounding"]["damp"] == 1
+
+
+def test_variants() -> None:
+    plain = normalize("m", {"transform": {"rotation": "hadamard"}})
+    assert plain["transform"][0]["name"] == "rotation_hadamard"
+    assert normalize("m", {"transform": {"rotation": {"hadamard": {"seed": 3}}}})["transform"][0]["seed"] == 3
+    assert normalize("m", {"transform": "rotation_hadamard"}) == plain
+
+
+def test_transforms_keep_their_order() -> None:
+    recipe = normalize("m", {"transform": [{"rotation": "hadamard"}, "salience"], "rounding": "gptq"})
+    assert [member["name"] for _, member in member_list(recipe)] == [
+        "rotation_hadamard",
+        "salience",
+        "minmax",
+        "gptq",
+    ]
+    assert strategy(recipe) == ["compensation", "rotation", "salience"]
+
+
+def test_what_needs_both_streams_propagates() -> None:
+    assert normalize("m", {"rounding": "gptaq"})["propagate"] is True
+    assert normalize("m", {"rounding": "gptq", "propagate": True})["propagate"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"rounding": "gtpq"}, "config: methods.m.rounding: there is no 'gtpq' in rounding: did you mean 'gptq'?"),
+        ({"ranges": "minmax"}, "config: methods.m.ranges: a method has no such stage: did you mean 'range'?"),
+        (
+            {"rounding": {"gptq": {"dmp": 1}}},
+            "config: methods.m.rounding.gptq.dmp: no such parameter: did you mean 'damp'?",
+        ),
+        ({"rounding": {"nearest": {"x": 1}}}, "config: methods.m.rounding.nearest.x: no such parameter: remove it"),
+        (
+            {"rounding": ["gptq"]},
+            "config: methods.m.rounding: write a name, or one name with its parameters, not ['gptq']",
+        ),
+        ({"activations": "int4"}, "config: methods.m.activations: 'int4' is unknown: did you mean 'int8'?"),
+        ({"propagate": "yes"}, "config: methods.m.propagate is 'yes': it must be true or false"),
+        ({"rounding": {"gptq": 0.1}}, "config: methods.m.rounding.gptq is 0.1: write its parameters as a mapping"),
+    ],
+)
+def test_mistakes(method: dict[str, Any], message: str) -> None:
+    assert refusal(method) == message
+
+
+def test_parameters_have_the_kind_of_their_default() -> None:
+    for value in ("0.1", True, None, [1]):
+        assert f"damp is {value!r}: it must be a number" in refusal({"rounding": {"gptq": {"damp": value}}})
+    assert "act_order is 1: it must be a bool" in refusal({"rounding": {"gptq": {"act_order": 1}}})

@@ -1,0 +1,42 @@
+"""Snakemake's own checks, its formatter and its report."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from clone import REPOSITORY, Clone
+
+from ptqbench.plan import Plan
+
+PRESETS = [file.relative_to(REPOSITORY).as_posix() for file in REPOSITORY.glob("workflow/presets/*.yaml")]
+
+
+def test_lint(blank: Clone) -> None:
+    run = blank.snakemake("--lint")
+    assert run.returncode == 0, run.stdout
+    assert "Congratulations" in run.stdout
+
+
+def test_formatting() -> None:
+    command = [Path(sys.executable).parent / "snakefmt", "--check", "Snakefile", "workflow"]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("file", ["config.yaml", *sorted(PRESETS)])
+def test_configs_of_the_repository_can_be_planned(file: str) -> None:
+    plan = Plan(yaml.safe_load((REPOSITORY / file).read_text()), REPOSITORY)
+    assert len(plan.cells) > 1
+
+
+def test_the_report_has_captions(clone: Clone) -> None:
+    run = clone.snakemake("--report", "report.html")
+    assert run.returncode == 0, run.stdout
+    page = (clone.root / "report.html").read_text()
+    for caption in (REPOSITORY / "workflow/report").glob("*.rst"):
+        for words in caption.read_text().splitlines()[0].split(", "):
+            assert words.split("``")[0] in page, f"{caption.name} is missing"
