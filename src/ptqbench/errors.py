@@ -34,13 +34,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f": choose from {', '.join(names)}" if names else ": remove it"
 
 
-def user_facing(main: Callable[[], None]) -> Callable[[], None]:
+def user_facing(main: Callable[..., None]) -> Callable[..., None]:
     """Run a stage's main: a :class:`UserError` becomes one line on stderr and exit status 1."""
 
     @wraps(main)
-    def run() -> None:
+    def run(argv: list[str] | None = None) -> None:
         try:
-            main()
+            main(argv)
         except UserError as error:
             sys.exit(f"error: {error}")
 

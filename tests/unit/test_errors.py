@@ -25,9 +25,9 @@ def test_about_names_the_subject_and_keeps_the_kind() -> None:
 
 def test_a_stage_ends_with_one_line() -> None:
     @user_facing
-    def main() -> None:
-        raise UserError("key is value: do this")
+    def main(argv: list[str] | None = None) -> None:
+        raise UserError(f"{argv} is value: do this")
 
     with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == "error: key is value: do this"
+        main(["key"])
+    assert ended.value.code == "error: ['key'] is value: do this"

@@ -69,6 +69,7 @@ def test_every_evaluation_is_there(results: pl.DataFrame) -> None:
     accuracy = results.filter(pl.col("suite") == "pairs", pl.col("metric") == "acc")
     assert set(accuracy.select("method", "scheme").iter_rows()) == {("float", "bf16"), ("gptq", "w4g32")}
     assert (accuracy["value"] * 4 % 1 == 0).all()  # right answers among four
+    assert results["stderr"].is_finite().all()
 
 
 def test_the_baseline_went_through_the_same_rule(finished: Clone) -> None:

@@ -138,7 +138,7 @@ def test_the_code_of_an_adapter(clone: Clone) -> None:
 
 
 def test_the_code_of_one_kind_of_evaluation(clone: Clone) -> None:
-    clone.edit("src/ptqbench/evaluation/tasks.py", "bootstrap_iters=0", "bootstrap_iters=1 - 1")
+    clone.edit("src/ptqbench/evaluation/tasks.py", "bootstrap_iters=1000", "bootstrap_iters=10**3")
     assert clone.stale() == {("evaluate", f"tiny/{path}/pairs") for path in (FLOAT, "text/gptq/w4g32")}
 
 

@@ -28,7 +28,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         task_manager=manager,
         num_fewshot=suite.get("num_fewshot"),
         limit=suite.get("limit"),
-        bootstrap_iters=0,
+        bootstrap_iters=1000,  # with 0 no metric has a standard error; means have theirs in closed form
         log_samples=False,
         verbosity="WARNING",
     )

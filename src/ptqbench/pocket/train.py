@@ -38,7 +38,7 @@ class Schedule:
 
 def batches(tokens: np.ndarray, schedule: Schedule, device: torch.device) -> Iterator[torch.Tensor]:
     """Endless int64 batches ``[batch_size, context + 1]`` at random offsets of the stream."""
-    stream = torch.from_numpy(tokens.astype(np.int16)).to(device)
+    stream = torch.from_numpy(tokens.astype(np.int32)).to(device)
     generator = torch.Generator(device).manual_seed(schedule.seed)
     reach = torch.arange(schedule.context + 1, device=device)
     while True:

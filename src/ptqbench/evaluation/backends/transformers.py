@@ -43,10 +43,11 @@ class Backend:
         return window_losses(self.model, cut, batch_size)
 
     def harness(self, batch_size: int) -> Any:
-        """The model as lm-eval takes it."""
+        """The model as lm-eval takes it; log-likelihoods in float32, which bfloat16 sums would blur."""
         from lm_eval.models.huggingface import HFLM
 
-        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=batch_size, max_length=self.context)
+        sizes = {"batch_size": batch_size, "max_length": self.context}
+        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, softmax_dtype="float32", **sizes)
 
 
 def decompression(quantization: dict[str, Any] | Any | None) -> dict[str, Any]:
