@@ -102,3 +102,9 @@ def logits(cell: Cell, tensors: dict[str, Tensor]) -> Tensor:
 def relative(found: Tensor, expected: Tensor) -> float:
     """``‖found - expected‖ / ‖expected‖``."""
     return ((found - expected).norm() / expected.norm()).item()
+
+
+@torch.no_grad()
+def logits_of(model: torch.nn.Module) -> Tensor:
+    """Logits on :func:`tokens`."""
+    return model(input_ids=tokens()).logits

@@ -12,16 +12,16 @@ from ptqbench.quantize.linear import QuantizedLinear
 FORMAT = "dense"
 
 
-def refuses(linear: QuantizedLinear) -> str | None:
-    """Nothing is refused."""
-    return None
+def refuses(linear: QuantizedLinear, activations: str) -> str | None:
+    """Any weight is held; quantized activations would silently run in float."""
+    return "quantized activations" if activations != "none" else None
 
 
-def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype) -> dict[str, Tensor]:
+def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, activations: str) -> dict[str, Tensor]:
     """The weight in the model's dtype, to the bit what a packed kernel's dequantization gives."""
     return {f"{name}.weight": linear.dequantize(dtype)}
 
 
-def settings(scheme: dict[str, Any], ignore: list[str]) -> None:
+def settings(scheme: dict[str, Any], activations: str, ignore: list[str]) -> None:
     """A dense checkpoint has no quantization config."""
     return None

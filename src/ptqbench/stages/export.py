@@ -48,16 +48,17 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     verify(args.quantized)
     checkpoint = Checkpoint(source)
     cell = QuantizedCell(args.quantized, checkpoint)
-    name, reason = choose(args.spec["format"], (linear for _, linear in cell.linears()))
+    activations = args.spec["method"]["activations"]
+    name, reason = choose(args.spec["format"], (linear for _, linear in cell.linears()), activations)
     module = importlib.import_module(f"ptqbench.formats.{name}")
 
     def replace(key: str, tensor: Tensor) -> dict[str, Tensor]:
         found = cell.replacement(key)
         if isinstance(found, QuantizedLinear):
-            return module.tensors(key.removesuffix(".weight"), found, checkpoint.dtype)
+            return module.tensors(key.removesuffix(".weight"), found, checkpoint.dtype, activations)
         return {key: tensor if found is None else found.to(tensor.dtype)}
 
-    settings = module.settings(args.spec["scheme"], [checkpoint.adapter.head])
+    settings = module.settings(args.spec["scheme"], activations, [checkpoint.adapter.head])
     added = {key: tensor.to(checkpoint.dtype) for key, tensor in cell.added().items()}
     files = write_model(checkpoint, folder / "checkpoint", replace, settings, added, cell.config)
     written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
@@ -66,21 +67,21 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     return files, record
 
 
-def choose(asked: str, linears: Iterable[Any]) -> tuple[str, str | None]:
-    """The format to write and, where it is a fallback to dense, why."""
+def choose(asked: str, linears: Iterable[Any], activations: str) -> tuple[str, str | None]:
+    """The format to write and, where it is a fallback to dense, why; what no format holds is refused."""
     if asked != "auto" and asked not in FORMATS:
         raise UserError(f"export.format is '{asked}': choose auto, {' or '.join(FORMATS)}")
-    if asked == "dense":
-        return asked, None
-    module = importlib.import_module(f"ptqbench.formats.{FORMATS[0]}")
-    reasons = {reason for linear in linears if (reason := module.refuses(linear))}
-    if not reasons:
-        return FORMATS[0], None
-    if asked != "auto":
-        raise UserError(
-            f"export.format is '{asked}', which cannot hold {', '.join(sorted(reasons))}: use auto or dense"
-        )
-    return "dense", f"{FORMATS[0]} cannot hold {', '.join(sorted(reasons))}"
+    modules = {name: importlib.import_module(f"ptqbench.formats.{name}") for name in FORMATS if asked in ("auto", name)}
+    refused: dict[str, set[str]] = {name: set() for name in modules}
+    for linear in linears:
+        for name, module in modules.items():
+            refused[name] |= {reason for reason in [module.refuses(linear, activations)] if reason}
+    lines: list[str] = []
+    for name, reasons in refused.items():
+        if not reasons:
+            return name, "; ".join(lines) or None
+        lines.append(f"{name} cannot hold {', '.join(sorted(reasons))}")
+    raise UserError(f"export.format is '{asked}', but {'; '.join(lines)}: choose another format or method")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def quantized(m: int, n: int, bits: int, group_size: int, symmetric: bool) -> Qu
 
 def scheme(linear: QuantizedLinear, group_size: int) -> QuantizationScheme:
     described = {"bits": linear.bits, "group_size": group_size, "symmetric": linear.symmetric}
-    config = compressed_tensors.settings(described, ["lm_head"])
+    config = compressed_tensors.settings(described, "none", ["lm_head"])
     parsed = QuantizationConfig.model_validate(config)
     assert parsed.format == compressed_tensors.FORMAT
     assert parsed.ignore == ["lm_head"]
@@ -46,7 +46,7 @@ def test_its_own_decompressor_reads_the_same_weight(
     shape: tuple[int, int], bits: int, group_size: int, symmetric: bool, dtype: torch.dtype
 ) -> None:
     linear = quantized(*shape, bits, group_size, symmetric)
-    packed = compressed_tensors.tensors("q", linear, dtype)
+    packed = compressed_tensors.tensors("q", linear, dtype, "none")
     local = {name.removeprefix("q."): tensor for name, tensor in packed.items()}
     assert ("weight_zero_point" in local) is not symmetric
     described = scheme(linear, group_size)
@@ -54,7 +54,7 @@ def test_its_own_decompressor_reads_the_same_weight(
     weight = PackedQuantizationCompressor.decompress(local, described)["weight"]
     assert weight.dtype == dtype
     assert torch.equal(weight, linear.dequantize(dtype))
-    assert torch.equal(weight, dense.tensors("q", linear, dtype)["q.weight"])
+    assert torch.equal(weight, dense.tensors("q", linear, dtype, "none")["q.weight"])
     assert torch.equal(local["weight_scale"].float(), linear.scale)  # nothing was lost in storing it
     codes = unpack_from_int32(local["weight_packed"], bits, torch.Size(shape))
     assert torch.equal(codes.int() + 2 ** (bits - 1), linear.codes.int())
@@ -62,9 +62,9 @@ def test_its_own_decompressor_reads_the_same_weight(
 
 def test_refuses_what_it_cannot_hold() -> None:
     linear = quantized(8, 64, 4, 32, False)
-    assert compressed_tensors.refuses(linear) is None
+    assert compressed_tensors.refuses(linear, "none") is None
     linear.channel_scale = torch.ones(64)
-    assert compressed_tensors.refuses(linear) is not None
+    assert compressed_tensors.refuses(linear, "none") is not None
     linear.channel_scale, linear.right = None, kronecker(64, 0)
-    assert compressed_tensors.refuses(linear) is not None
-    assert dense.refuses(linear) is None
+    assert compressed_tensors.refuses(linear, "none") is not None
+    assert dense.refuses(linear, "none") is None

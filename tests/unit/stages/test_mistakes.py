@@ -47,6 +47,6 @@ def test_the_corpus_is_named(chain, tmp_path: Path) -> None:
 
 def test_a_format_that_cannot_hold_a_cell() -> None:
     with pytest.raises(Exception, match=r"export\.format is 'gguf': choose auto, compressed_tensors or dense"):
-        export.choose("gguf", [])
-    assert export.choose("auto", []) == ("compressed_tensors", None)
-    assert export.choose("dense", []) == ("dense", None)
+        export.choose("gguf", [], "none")
+    assert export.choose("auto", [], "none") == ("compressed_tensors", None)
+    assert export.choose("dense", [], "none") == ("dense", None)
