@@ -80,7 +80,7 @@ def test_search_clips_the_two_ends_of_an_asymmetric_group_alike() -> None:
 
 def test_rms_is_a_multiple_of_the_root_mean_square() -> None:
     weight = torch.tensor([[[3.0, -4.0], [0.0, 0.0]]])
-    low, high = rms.bounds(weight, Grid(4, 2), None, reach=2.0)
+    low, high = rms.bounds(weight, Grid(4, 2), None, reach=2.0, zero="integer")
     assert high[0, 0].item() == pytest.approx(2.0 * (12.5**0.5))
     assert torch.equal(low, -high)
     assert high[0, 1].item() == 0.0
