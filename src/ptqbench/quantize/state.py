@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ptqbench.errors import UserError
 from ptqbench.models.adapter import Site
-from ptqbench.statistics.hessian import from_triangle
+from ptqbench.statistics.hessian import unfold
 
 
 @dataclass
@@ -31,10 +32,11 @@ class SiteStatistics:
     def from_tensors(cls, tensors: dict[str, Tensor], site: str, device: torch.device, where: str) -> SiteStatistics:
         """Read one site of a statistics file; values that are not finite are refused by name."""
         found = {key: tensors[f"{site}.{key}"].to(device) for key in ("hessian", "mean_abs", "max_abs")}
-        for key, tensor in found.items():
-            if not bool(torch.isfinite(tensor).all()):
+        sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in found.values()])
+        for key, total in zip(found, sums.tolist(), strict=True):
+            if not math.isfinite(total):
                 raise UserError(f"{where}: {site}.{key} is not finite: the float model overflowed there")
-        hessian = from_triangle(found["hessian"], len(found["mean_abs"]))
+        hessian = unfold(found.pop("hessian"), len(found["mean_abs"]))
         return cls(hessian, found["mean_abs"], found["max_abs"], int(tensors[f"{site}.tokens"]))
 
     def scale(self, scale: Tensor) -> None:

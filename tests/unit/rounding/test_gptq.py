@@ -15,6 +15,7 @@ from small_problems import inputs, make_problem, values
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Bounds, Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.records import settle
 from ptqbench.ranges import minmax, search
 from ptqbench.rounding import gptq, nearest
 
@@ -27,7 +28,9 @@ ORDERS = {"act_order": (True, True), "static": (False, True), "dynamic": (False,
 
 
 def solve(problem: Problem, **changes: Any) -> Rounded:
-    return gptq.round_site(problem, **{**gptq.DEFAULTS, **changes})
+    found = gptq.round_site(problem, **{**gptq.DEFAULTS, **changes})
+    settle([found.record])
+    return found
 
 
 def loss(rounded: Rounded, problem: Problem) -> float:
