@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.records import settle
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
 from ptqbench.quantize.state import BlockState, SiteStatistics
 
@@ -49,23 +51,35 @@ class Cell:
             has = hasattr(module_of("transforms", settings), "prepare")
             self.prepared.append({"prepared": member("transforms", settings, "prepare")(self)} if has else {})
 
-    def state(self, index: int, statistics: dict[str, SiteStatistics] | None = None) -> BlockState:
-        """A block as the float model has it, with the shared statistics unless others are given."""
+    def state(self, index: int) -> BlockState:
+        """A block as the float model has it, with the shared statistics."""
+        return self.state_of(index, *self._load(index))
+
+    def state_of(self, index: int, tensors: dict[str, Tensor], statistics: dict[str, Tensor] | None) -> BlockState:
+        """A block of these ``tensors`` (block-relative names) and these ``statistics`` (as a file holds them).
+
+        What is large in either is taken out of it, so that nothing is held twice. Statistics may come later.
+        """
         sites = self.checkpoint.adapter.sites(self.checkpoint.config, index)
-        tensors = {name: t.to(self.device, torch.float32) for name, t in self.checkpoint.block(index).items()}
+        linears = {f"{linear}.weight" for site in sites for linear in site.linears}
+        found = {}
+        for name in list(tensors):
+            source = tensors.pop(name) if name in linears else tensors[name]
+            found[name] = source.to(self.device).float()
+        seen, where = sites if statistics is not None else (), str(self._file(index))
         return BlockState(
             index,
             self.checkpoint.config,
             sites,
             self.checkpoint.adapter.writers,
-            tensors,
-            statistics if statistics is not None else self._shared(index, [site.name for site in sites]),
+            found,
+            {site.name: SiteStatistics.from_tensors(statistics or {}, site.name, self.device, where) for site in seen},
             self.checkpoint.dtype,
         )
 
     def transform(self, state: BlockState) -> list[dict[str, Any]]:
         """Apply the recipe's block transforms in order; returns their records."""
-        state.nearest_loss = nearest_losses(state, self.grid)
+        state.nearest_loss = nearest_losses(state, state.sites, self.grid)
         records = []
         for settings, prepared in zip(self.recipe["transform"], self.prepared, strict=True):
             if hasattr(module_of("transforms", settings), "apply"):
@@ -83,21 +97,33 @@ class Cell:
                 result.config |= module.outside(result.tensors, self.checkpoint.adapter, **prepared)
         return result
 
-    def blocks(self) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
-        """Quantize block after block from the shared statistics; no forward pass."""
-        for index in range(self.n_blocks):
-            state = self.state(index)
+    def blocks(
+        self, source: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]] | None = None
+    ) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
+        """Quantize block after block, without a forward pass.
+
+        ``source`` yields each block's tensors and statistics; unless given, what is on disk.
+        """
+        for index, (tensors, statistics) in enumerate(source or self.stored()):
+            state = self.state_of(index, tensors, statistics)
             records = self.transform(state)
             result = QuantizedBlock()
             for site in state.sites:
                 quantize_site(state, site, self.recipe, self.grid, result)
-            result.tensors = changed_tensors(state, self.checkpoint.block(index), result)
+            result.tensors = changed_tensors(state, tensors, result)
+            settle(result.records + records)
             yield result, records
 
-    def _shared(self, index: int, sites: list[str]) -> dict[str, SiteStatistics]:
-        file = self.statistics / f"block-{index:03d}.safetensors"
-        tensors = load_file(file)
-        return {site: SiteStatistics.from_tensors(tensors, site, self.device, str(file)) for site in sites}
+    def stored(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Each block's tensors and statistics from disk, on the device; the next block's are read meanwhile."""
+        for tensors, statistics in ahead(self._load, range(self.n_blocks)):
+            yield received(tensors), received(statistics)
+
+    def _load(self, index: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return upload(self.checkpoint.block(index), self.device), upload(load_file(self._file(index)), self.device)
+
+    def _file(self, index: int) -> Path:
+        return self.statistics / f"block-{index:03d}.safetensors"
 
     def _outside_tensors(self) -> dict[str, Tensor]:
         adapter = self.checkpoint.adapter
@@ -111,5 +137,5 @@ def changed_tensors(state: BlockState, original: dict[str, Tensor], result: Quan
     return {
         name: tensor
         for name, tensor in state.tensors.items()
-        if name not in quantized and not torch.equal(tensor.cpu(), original[name].float())
+        if name not in quantized and not torch.equal(tensor, original[name].to(tensor))
     }

@@ -12,11 +12,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ptqbench.models.adapter import Site
-from ptqbench.models.collect import watching
-from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
+from ptqbench.models.collect import collect_site, watching
+from ptqbench.models.skeleton import BlockInput, Skeleton, advance, replace_hidden, run_block
+from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.cell import Cell, changed_tensors
 from ptqbench.quantize.learning import Ends, Learned, full_range, range_ends
-from ptqbench.quantize.site import QuantizedBlock, member, module_of, quantize_site
+from ptqbench.quantize.records import settle
+from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
 from ptqbench.quantize.state import BlockState, SiteStatistics
 
 STATISTICS = ("hessian", "magnitude")
@@ -25,7 +27,7 @@ STATISTICS = ("hessian", "magnitude")
 class Streams:
     """Block inputs of the quantized model and of the float model, and the rotation that both are in."""
 
-    def __init__(self, cell: Cell, skeleton: Skeleton, tokens: Tensor, batch_size: int) -> None:
+    def __init__(self, cell: PropagatedCell, skeleton: Skeleton, tokens: Tensor, batch_size: int) -> None:
         self.rotation: Tensor | None = None
         self.quantized = skeleton.inputs(tokens, batch_size)
         for prepared in cell.prepared:
@@ -33,7 +35,8 @@ class Streams:
                 self.rotation = prepared["prepared"]["r1"]
                 for item in self.quantized:
                     item.hidden = turned(item.hidden, self.rotation)
-        self.exact = [BlockInput(item.hidden, item.kwargs) for item in self.quantized]
+        follows = [BlockInput(item.hidden, item.kwargs) for item in self.quantized]
+        self.exact = follows if cell._follows_float else []
 
     def unrotated(self) -> list[BlockInput]:
         """The quantized stream in the original basis."""
@@ -54,14 +57,15 @@ class PropagatedCell(Cell):
         """Quantize block after block, site after site, each seeing what was quantized before it."""
         assert self.tokens is not None
         streams = Streams(self, skeleton, self.tokens, batch_size)
-        for index in range(self.n_blocks):
-            original = self.checkpoint.block(index)
-            block = skeleton.block(index, original)
-            state = self.state(index, collect(block, self._sites(index), streams.unrotated()))
-            records = self.transform(state)
+        weights = ahead(lambda index: upload(self.checkpoint.block(index), self.device), range(self.n_blocks))
+        for index, tensors in enumerate(weights):
+            sites = self._sites(index)
+            before = collect(skeleton.block(index, received(tensors)), sites, streams) if self._looks_before else None
+            state = self.state_of(index, tensors, before)
+            records = self.transform(state) if self._looks_before else []
             block = skeleton.block(index, state.tensors)
-            exact = copy.deepcopy(block)
-            targets = list(run_block(exact, streams.exact))
+            exact = copy.deepcopy(block) if self._follows_float else None
+            targets = list(run_block(exact, streams.exact)) if exact is not None else []
             learned, note = self._learn(block, state, streams, targets)
             records += note
             result = QuantizedBlock()
@@ -71,21 +75,42 @@ class PropagatedCell(Cell):
                 for linear in site.linears:
                     parameter = block.get_parameter(f"{linear}.weight")
                     parameter.copy_(result.linears[linear].dequantize())
-            for item, hidden in zip(streams.quantized, list(run_block(block, streams.quantized)), strict=True):
-                item.hidden = hidden
+            advance(block, streams.quantized)
             for item, hidden in zip(streams.exact, targets, strict=True):
-                item.hidden = hidden
+                replace_hidden(item, hidden)
             skeleton.release(index)
-            result.tensors = changed_tensors(state, original, result)
+            result.tensors = changed_tensors(state, tensors, result)
+            settle(result.records + records)
             yield result, records
+
+    @property
+    def _learns(self) -> bool:
+        stages = (("ranges", "range"), ("rounding", "rounding"))
+        return any(hasattr(module_of(folder, self.recipe[stage]), "learn") for folder, stage in stages)
+
+    @property
+    def _looks_before(self) -> bool:
+        """Whether anything needs the block's statistics before its first site is rounded."""
+        return self._learns or bool(self.recipe["transform"])
+
+    @property
+    def _follows_float(self) -> bool:
+        """Whether anything needs the float model's hidden states as well."""
+        return self._learns or getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False)
 
     def _sites(self, index: int) -> tuple[Site, ...]:
         return self.checkpoint.adapter.sites(self.checkpoint.config, index)
 
-    def _refresh(self, state: BlockState, site: Site, block: nn.Module, exact: nn.Module, streams: Streams) -> None:
+    def _refresh(
+        self, state: BlockState, site: Site, block: nn.Module, exact: nn.Module | None, streams: Streams
+    ) -> None:
         """Statistics of one site with the sites before it quantized; both streams where the rounding reads both."""
-        state.statistics[site.name] = collect(block, (site,), streams.quantized)[site.name]
+        found = collect_site(block, site, streams.quantized, STATISTICS)
+        state.statistics[site.name] = SiteStatistics.from_tensors(found, site.name, self.device, "quantized prefix")
+        if not self._looks_before:
+            state.nearest_loss |= nearest_losses(state, (site,), self.grid)
         if getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False):
+            assert exact is not None
             state.statistics[site.name].cross = cross_moment(block, exact, site, streams)
 
     def _learn(
@@ -110,16 +135,12 @@ class PropagatedCell(Cell):
         return {linear: range_ends(state.weight(linear), self.grid, bounds, h) for linear, h in linears}
 
 
-def collect(block: nn.Module, sites: tuple[Site, ...], inputs: list[BlockInput]) -> dict[str, SiteStatistics]:
-    """One pass of ``inputs`` through the block: the statistics of ``sites``."""
+def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
+    """The statistics of a float block's sites on the quantized stream, in the original basis."""
     with watching(block, sites, STATISTICS) as accumulators:
-        for _ in run_block(block, inputs):
+        for _ in run_block(block, streams.unrotated()):
             pass
-    device = inputs[0].hidden.device
-    return {
-        name: SiteStatistics.from_tensors(found.finish(name), name, device, "quantized prefix")
-        for name, found in accumulators.items()
-    }
+    return {key: value for name, found in accumulators.items() for key, value in found.finish(name).items()}
 
 
 def cross_moment(block: nn.Module, exact: nn.Module, site: Site, streams: Streams) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
@@ -19,6 +18,7 @@ from ptqbench.quantize.learning import Learned
 from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.records import Clock
 from ptqbench.quantize.state import BlockState
 from ptqbench.ranges import minmax
 from ptqbench.rounding import nearest
@@ -41,8 +41,11 @@ def quantize_site(
     result: QuantizedBlock,
     learned: Learned | None = None,
 ) -> None:
-    """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before."""
-    begun = time.monotonic()
+    """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before.
+
+    The numbers in the new records are still on the device: ``records.settle`` reads those of a whole block.
+    """
+    clock = Clock(state.device)
     weights = {linear: state.weight(linear) for linear in site.linears}
     statistics = state.statistics[site.name]
     basis = site_basis(state, site, recipe)
@@ -69,14 +72,13 @@ def quantize_site(
                 **rounded.record,
             }
         )
-    seconds = time.monotonic() - begun
     for record, size in zip(result.records[-len(sizes) :], sizes, strict=True):
-        record["seconds"] = seconds * size / sum(sizes)
+        record["seconds"] = clock.lap(size / sum(sizes))
 
 
 def losses(
     state: BlockState, linear: str, weight: Tensor, quantized: QuantizedLinear, hessian: Tensor
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     """Proxy loss in the original basis, signal-to-noise ratio in dB, and the loss of plain nearest rounding."""
     rows = state.row_scale.get(linear)
     delta, signal = weight - quantized.dequantize(), weight
@@ -84,19 +86,19 @@ def losses(
         delta, signal = delta * rows.unsqueeze(1), signal * rows.unsqueeze(1)
     loss, power = proxy_loss(delta, hessian).sum(), proxy_loss(signal, hessian).sum()
     snr = 10 * torch.log10(power.clamp(min=1e-30) / loss.clamp(min=1e-30))
-    return {"proxy_loss": loss.item(), "snr_db": snr.item(), "nearest_proxy_loss": state.nearest_loss[linear]}
+    return {"proxy_loss": loss, "snr_db": snr, "nearest_proxy_loss": state.nearest_loss[linear]}
 
 
-def nearest_losses(state: BlockState, grid: Grid) -> dict[str, float]:
+def nearest_losses(state: BlockState, sites: tuple[Site, ...], grid: Grid) -> dict[str, Tensor]:
     """Proxy loss of rounding each linear to nearest on its full range (integer zero), before any transform."""
     found, grid = {}, replace(grid, half_integer=False)
-    for site in state.sites:
+    for site in sites:
         hessian = state.statistics[site.name].hessian
         for linear in site.linears:
             weight = state.weight(linear)
             plain = nearest.round_site(Problem(weight, hessian, grid, minmax.bounds))
             values = grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
-            found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum().item()
+            found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum()
     return found
 
 

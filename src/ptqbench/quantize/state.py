@@ -30,8 +30,8 @@ class SiteStatistics:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], site: str, device: torch.device, where: str) -> SiteStatistics:
-        """Read one site of a statistics file; values that are not finite are refused by name."""
-        found = {key: tensors[f"{site}.{key}"].to(device) for key in ("hessian", "mean_abs", "max_abs")}
+        """Take one site out of the tensors of a statistics file; values that are not finite are refused by name."""
+        found = {key: tensors.pop(f"{site}.{key}").to(device) for key in ("hessian", "mean_abs", "max_abs")}
         sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in found.values()])
         for key, total in zip(found, sums.tolist(), strict=True):
             if not math.isfinite(total):
@@ -71,7 +71,7 @@ class BlockState:
     dtype: torch.dtype = torch.bfloat16
     row_scale: dict[str, Tensor] = field(default_factory=dict)
     channel_scale: dict[str, Tensor] = field(default_factory=dict)
-    nearest_loss: dict[str, float] = field(default_factory=dict)
+    nearest_loss: dict[str, Tensor] = field(default_factory=dict)
 
     def weight(self, linear: str) -> Tensor:
         """The weight ``[m, n]`` of a linear."""

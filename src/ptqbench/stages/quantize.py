@@ -8,10 +8,10 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import atomic, begin, finish, load, verify
+from ptqbench.manifest import begin, finish, load, verify
 from ptqbench.progress import progress_bar
 from ptqbench.recipe import modules
-from ptqbench.stages.common import Meter, parser
+from ptqbench.stages.common import Meter, parser, write
 
 
 @user_facing
@@ -37,6 +37,7 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.models.skeleton import Skeleton
+    from ptqbench.pipeline import Background, Download
     from ptqbench.quantize.grid import Grid
     from ptqbench.quantize.propagate import PropagatedCell
 
@@ -58,10 +59,10 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
         blocks = cell.propagated(skeleton, args.batch_size)
     record: dict[str, Any] = {"layers": [], "transforms": [], "packed_bytes": 0, "n_weights": 0}
     files = []
-    with progress_bar("quantize: block", total=checkpoint.n_blocks) as bar:
+    with progress_bar("quantize: block", total=checkpoint.n_blocks) as bar, Background() as writer:
         for index, (block, notes) in enumerate(blocks):
             files.append(folder / f"block-{index:03d}.safetensors")
-            save(files[-1], block)
+            writer.submit(write, files[-1], Download(state_of(block)))
             record["layers"] += block.records
             record["transforms"] += notes
             record["packed_bytes"] += sum(linear.packed_bytes for linear in block.linears.values())
@@ -69,21 +70,14 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
             bar(1, f"of {recipe['name']} {scheme['name']}")
     outside = cell.outside()
     files.append(folder / "outside.safetensors")
-    write(files[-1], outside.tensors)
+    write(files[-1], Download(outside.tensors))
     return files, {**record, "config": outside.config}
 
 
-def save(file: Path, block: Any) -> None:
+def state_of(block: Any) -> dict[str, Any]:
     """Codes and grids of a block, and under ``float.`` the tensors that transforms changed."""
     state = {key: t for name, linear in block.linears.items() for key, t in linear.state(name).items()}
-    write(file, state | {f"float.{name}": tensor for name, tensor in block.tensors.items()})
-
-
-def write(file: Path, tensors: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    with atomic(file) as temporary:
-        save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, temporary)
+    return state | {f"float.{name}": tensor for name, tensor in block.tensors.items()}
 
 
 if __name__ == "__main__":

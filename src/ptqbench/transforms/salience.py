@@ -37,15 +37,12 @@ def search(state: BlockState, site: Any, grid: Grid, steps: int, duo: bool) -> t
     weight = state.stacked(site)
     salience = foldable(state, site, statistics.mean_abs)
     size = foldable(state, site, relative_size(weight, grid))
-    identity = scaled_loss(weight, torch.ones_like(salience), statistics.hessian, grid)
-    best, best_scale, best_ratio = identity, None, 0.0
-    for step in range(steps + 1):
-        ratio = step / steps
-        scale = candidate(salience, size if duo else None, ratio)
-        loss = scaled_loss(weight, scale, statistics.hessian, grid)
-        if loss < best:
-            best, best_scale, best_ratio = loss, scale, ratio
-    return best_scale, {"ratio": best_ratio, "relative_loss": best / max(identity, 1e-30)}
+    scales = [torch.ones_like(salience)]
+    scales += [candidate(salience, size if duo else None, step / steps) for step in range(steps + 1)]
+    losses = torch.stack([scaled_loss(weight, scale, statistics.hessian, grid) for scale in scales]).tolist()
+    best = min(range(len(scales)), key=losses.__getitem__)  # the first of equals: identity
+    record = {"ratio": max(best - 1, 0) / steps, "relative_loss": losses[best] / max(losses[0], 1e-30)}
+    return scales[best] if best else None, record
 
 
 def candidate(salience: Tensor, size: Tensor | None, ratio: float) -> Tensor:
@@ -64,10 +61,10 @@ def relative_size(weight: Tensor, grid: Grid) -> Tensor:
     return (size / size.amax(-1, keepdim=True).clamp(min=1e-12)).flatten(1).mean(0)
 
 
-def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> float:
+def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> Tensor:
     """Proxy loss of rounding ``W diag(s)`` to nearest and undoing the scale."""
     scaled = grid.grouped(weight * scale)
     low, high = scaled.amin(-1), scaled.amax(-1)
     step, zero = (value.unsqueeze(-1) for value in grid.from_bounds(low, high))
     rounded = grid.decode(grid.encode(scaled, step, zero), step, zero).flatten(1) / scale
-    return proxy_loss(weight - rounded, hessian).sum().item()
+    return proxy_loss(weight - rounded, hessian).sum()
