@@ -54,7 +54,7 @@ def _round_block(
         missed = wanted - value
         lost += missed * missed * pivot
         off = w - value
-        tl.store(codes + j * m + row, code.to(tl.uint8), inside)
+        tl.store(codes + j * m + row, code.to(tl.int32).to(tl.uint8), inside)
         tl.store(delta + j * m + row, off, inside)
         tile += feed[:, None] * off[None, :]
         s, z, w, feed, pivot = next_s, next_z, next_w, next_feed, next_pivot

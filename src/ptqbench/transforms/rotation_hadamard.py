@@ -23,8 +23,12 @@ def prepare(cell: Cell, r2: bool, seed: int) -> Rotations:
     """Draw R1 and every block's R2."""
     config = cell.checkpoint.config
     width = cell.state(0).heads[2] if r2 else 0
-    heads = [random_hadamard(width, seed + 1 + block).matrix() if r2 else None for block in range(cell.n_blocks)]
-    return {"r1": random_hadamard(int(config["hidden_size"]), seed).matrix(), "r2": heads}
+
+    def drawn(n: int, number: int) -> Tensor:
+        return random_hadamard(n, number).to(cell.device).matrix().cpu()
+
+    heads = [drawn(width, seed + 1 + block) if r2 else None for block in range(cell.n_blocks)]
+    return {"r1": drawn(int(config["hidden_size"]), seed), "r2": heads}
 
 
 def apply(state: BlockState, grid: Grid, prepared: Rotations, r2: bool, seed: int) -> list[dict[str, Any]]:
