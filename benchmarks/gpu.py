@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -95,15 +96,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rows",
         type=lambda text: text.split(","),
+        help="also: variants, profile",
         default=["check", "floor", "shared", "propagated", "cached", "omniquant", "70b", "mixtral"],
     )
     parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
     parser.add_argument("--peers", type=lambda text: text.split(","), default=[])
     parser.add_argument("--peer-script", type=Path, help="prints 'BENCH {…}' with s_per_layer and peak_gpu_gib")
     parser.add_argument("--peer-path", default="", help="PYTHONPATH of the peers")
-    parser.add_argument("--profile", type=Path, help="write a table of the longest kernels of the shared row here")
+    parser.add_argument("--profile", type=Path, default=Path("profile.txt"), help="where the row 'profile' writes")
     parser.add_argument("--out", type=Path, default=OUT)
-    return parser.parse_args()
+    return parser.parse_args(namespace=argparse.Namespace(failed=[]))
 
 
 class Bench:
@@ -396,7 +398,7 @@ def agreement(columns: gptq.Columns, linear: Tensor, whole: Problem, order: Tens
     )
 
 
-def profiled(bench: Bench, file: Path) -> None:
+def profiled(bench: Bench) -> None:
     """The longest kernels of the shared row, and a table of the slowest calls on the host."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -410,7 +412,7 @@ def profiled(bench: Bench, file: Path) -> None:
     tables = [
         averages.table(sort_by=order, row_limit=45, max_name_column_width=90) for order in (key, "self_cpu_time_total")
     ]
-    file.write_text("\n".join(tables))
+    bench.args.profile.write_text("\n".join(tables))
 
 
 def run_peer(name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -442,51 +444,54 @@ def run_peer(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def rows(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """Everything that was asked for, on one model after another."""
+    """Everything that was asked for, on one model after another; a row that fails says so and leaves the others be."""
     bench = Bench(args, folder, args.shape, args.layers)
-    wanted = set(args.rows)
     print("warm-up", flush=True)
     for run in (bench.shared, partial(bench.propagated, METHODS["gptq"])):
         next(iter(run()))
-    if "check" in wanted:
-        check(bench)
-    if "floor" in wanted:
-        floor(bench)
-    if "variants" in wanted:
-        variants(bench)
-    if "shared" in wanted:
-        bench.measure("shared", bench.shared)
-    if "propagated" in wanted:
-        bench.measure("propagated", partial(bench.propagated, METHODS["gptq"]))
-    if "cached" in wanted:
-        begun = time.perf_counter()
-        bench.collect()
-        print(f"statistics stage with writing: {(time.perf_counter() - begun) / bench.layers:.3f} s/layer", flush=True)
-        for name in args.methods:
-            warm = bench.cached(METHODS[name])
-            next(warm), next(warm)
-            warm.close()
-            bench.measure(f"cached {name}", partial(bench.cached, METHODS[name]), once=True)
-    if args.profile:
-        profiled(bench, args.profile)
-    if "omniquant" in wanted:
-        learning(args, folder, bench)
-    found = bench.rows
-    if "70b" in wanted:
-        large = Bench(args, folder, "llama3-70b", 2)
-        large.measure("70b shared", large.shared)
-        found += large.rows
-    if "mixtral" in wanted:
-        if "mixtral" in members("models/adapters"):
-            experts = Bench(args, folder, "mixtral-8x7b", 2)
-            experts.measure("mixtral shared", experts.shared)
-            found += experts.rows
-        else:
+    others: list[Bench] = []
+
+    def other(shape: str) -> None:
+        others.append(Bench(args, folder, shape, 2))
+        others[-1].measure(f"{shape} shared", others[-1].shared)
+
+    steps: dict[str, Callable[[], None]] = {
+        "check": partial(check, bench),
+        "floor": partial(floor, bench),
+        "variants": partial(variants, bench),
+        "shared": partial(bench.measure, "shared", bench.shared),
+        "propagated": partial(bench.measure, "propagated", partial(bench.propagated, METHODS["gptq"])),
+        "cached": partial(cached, bench),
+        "profile": partial(profiled, bench),
+        "omniquant": partial(learning, args, bench),
+        "70b": partial(other, "llama3-70b"),
+        "mixtral": partial(other, "mixtral-8x7b"),
+    }
+    for name in args.rows:
+        if name == "mixtral" and name not in members("models/adapters"):
             print("mixtral: skipped, there is no adapter for it")
-    return found
+            continue
+        try:
+            steps[name]()
+        except Exception:
+            args.failed.append(name)
+            traceback.print_exc()
+    return [row for each in (bench, *others) for row in each.rows]
 
 
-def learning(args: argparse.Namespace, folder: Path, bench: Bench) -> None:
+def cached(bench: Bench) -> None:
+    """The statistics stage to disk, then one more cell of each method."""
+    begun = time.perf_counter()
+    bench.collect()
+    print(f"statistics with writing: {(time.perf_counter() - begun) / bench.layers:.3f} s/layer", flush=True)
+    for name in bench.args.methods:
+        warm = bench.cached(METHODS[name])
+        next(warm), next(warm)
+        warm.close()
+        bench.measure(f"cached {name}", partial(bench.cached, METHODS[name]), once=True)
+
+
+def learning(args: argparse.Namespace, bench: Bench) -> None:
     """One layer of OmniQuant's range with GPTQ after it; its epochs are scaled to 20."""
     method = {"range": {"learned": {"epochs": args.epochs}}, "rounding": "gptq"}
     bench.measure("omniquant", lambda: [next(iter(bench.propagated(method)))], stages=False)
@@ -519,6 +524,8 @@ def main() -> None:
         table.writeheader()
         table.writerows({**row, **host} for row in found)
     print(args.out.read_text())
+    if args.failed:
+        sys.exit(f"failed: {', '.join(args.failed)}")
 
 
 if __name__ == "__main__":
