@@ -19,10 +19,15 @@ OPTIONAL = ("window", "limit", "batch_size")
 LONGEST_WINDOW = 2048
 
 
+def longest(suite: dict[str, Any], context: int) -> int:
+    """Tokens of a window, for a model of ``context`` positions."""
+    return suite.get("window") or min(context, LONGEST_WINDOW)
+
+
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows ``task, metric, value, stderr, n`` for every corpus: perplexity and bits per byte, over windows."""
     rows = []
-    length = suite.get("window") or min(backend.context, LONGEST_WINDOW)
+    length = longest(suite, backend.context)
     for name, corpus in suite["corpora"].items():
         with about(f"suites.{suite['name']}.corpora.{name} is '{corpus}'"):
             documents, separator = read_corpus(corpus, "evaluation")
