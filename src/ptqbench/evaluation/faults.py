@@ -46,8 +46,8 @@ def tail(log: Path) -> str:
 
 def text(log: Path) -> str:
     """A log's text; progress bars leave only their last state."""
-    content = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    return "\n".join(line.rpartition("\r")[2] for line in content.split("\n"))
+    content = log.read_bytes().decode(errors="replace") if log.is_file() else ""
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in content.split("\n"))
 
 
 def _short(line: str, width: int = 300) -> str:

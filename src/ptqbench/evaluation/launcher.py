@@ -60,7 +60,7 @@ def _end_all() -> None:
     """Kill whatever is left, until nothing is."""
     while found := descendants(os.getpid()):
         for pid in found:
-            _kill(pid)
+            kill(pid)
         _reap()
         time.sleep(POLL_SECONDS)
 
@@ -82,7 +82,8 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """End a process, unless it has ended by itself."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

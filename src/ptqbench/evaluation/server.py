@@ -94,9 +94,9 @@ class Server:
         try:
             self.process.wait(self.limits.end)
         except subprocess.TimeoutExpired:
-            for pid in [*launcher.descendants(self.process.pid), self.process.pid]:
-                os.kill(pid, 9)
-            self.process.wait()
+            for pid in launcher.descendants(self.process.pid):
+                launcher.kill(pid)
+            self.process.wait()  # the launcher sees them end, and ends
 
     def _arguments(self, command: Command) -> list[str]:
         host, port = self.client.url.removeprefix("http://").split(":")
@@ -125,10 +125,10 @@ class Server:
 
 
 @contextmanager
-def serving(command: Command, checkpoint: Path, log: Path, limits: Limits = LIMITS) -> Iterator[Server]:
+def serving(command: Command, checkpoint: Path, log: Path, limits: Limits | None = None) -> Iterator[Server]:
     """Yield a server that answers; a fault at its start or in its use is one line, after the log's tail."""
     with _ended_by(signal.SIGTERM):
-        server = _started(command, checkpoint, log, limits)
+        server = _started(command, checkpoint, log, limits or LIMITS)
         try:
             yield server
         except Exception as error:
