@@ -54,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, content: Any, status: int = 200) -> None:
         data = json.dumps(content).encode()
         self.send_response(status)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
