@@ -2,6 +2,7 @@ import hashlib
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
@@ -126,19 +127,23 @@ def code(stage):
     return of
 
 
+# many jobs share these files: each is read once a run
+WEIGHTS, TEXTS, DOCUMENTS = map(cache, (PLAN.weights, PLAN.texts, PLAN.documents))
+
+
 def weights(wildcards):
     """Digests of a local model's files: retrained weights recompute."""
-    return PLAN.weights(wildcards.model)
+    return WEIGHTS(wildcards.model)
 
 
 def texts(wildcards):
     """The digest of a calibration set's local file: another text recomputes."""
-    return PLAN.texts(wildcards.calibration)
+    return TEXTS(wildcards.calibration)
 
 
 def documents(wildcards):
     """Digests of a suite's local texts and task files: other texts evaluate again."""
-    return PLAN.documents(wildcards.suite)
+    return DOCUMENTS(wildcards.suite)
 
 
 def codes(wildcards):

@@ -26,7 +26,8 @@ def size_against_quality(results: pl.DataFrame, cells: pl.DataFrame) -> alt.Face
     lines = base.mark_line(point=True).encode(x=x, y=y, color=alt.Color("method:N", title="method"))
     rule = base.mark_rule(strokeDash=[4, 4], color="gray").encode(y=alt.Y("baseline:Q", title="perplexity"))
     layered = alt.layer(rule, lines).properties(width=320, height=240)
-    return layered.facet(facet=alt.Facet("panel:N", title=None), columns=2).resolve_scale(y="independent")
+    panels = layered.facet(facet=alt.Facet("panel:N", title=None), columns=2).resolve_scale(y="independent")
+    return panels.properties(padding={"left": 5, "right": 20, "top": 5, "bottom": 5})  # the legend's title is wide
 
 
 def write_figure(figure: alt.FacetChart | alt.LayerChart, stem: Path) -> None:

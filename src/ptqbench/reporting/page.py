@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 from great_tables import GT
 
+from ptqbench.reporting.figures import FLOAT
 from ptqbench.reporting.tables import wide
 
 PAGE = """<!doctype html>
@@ -35,10 +36,16 @@ def page(results: pl.DataFrame, cells: pl.DataFrame, figure: Path) -> str:
     grouped = GT(table, rowname_col="method", groupname_col="model").fmt_number(
         columns=[name for name, kind in table.schema.items() if kind == pl.Float64], n_sigfig=4
     )
+    grouped = grouped.sub_missing(missing_text="")
     return PAGE.format(headline=html.escape(headline(results)), table=grouped.as_raw_html(), figure=figure.read_text())
 
 
 def headline(results: pl.DataFrame) -> str:
     """What was compared, in one sentence."""
-    n = {key: results[key].n_unique() for key in ("model", "method", "scheme")}
-    return f"{n['model']} model(s), {n['method']} methods (the float model among them), {n['scheme']} formats."
+    compared = results.filter(pl.col("method") != FLOAT)
+    counts = [_count(compared[key].n_unique(), key) for key in ("model", "method", "scheme")]
+    return f"{', '.join(counts)}, against the unquantized model."
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

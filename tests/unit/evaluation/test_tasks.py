@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 import yaml
+from lm_eval.tasks import TaskManager
 from torch.nn import functional as F
 
 from ptqbench.errors import UserError
@@ -79,7 +80,19 @@ def test_accuracy_is_that_of_the_sums_of_log_likelihoods(
     assert limited["acc"]["value"] == pytest.approx(sum(right[:5]) / 5)
 
 
-def test_an_unknown_task_is_named_with_its_near_match(pairs: tuple[Path, list[dict[str, str]]]) -> None:
+def test_an_unknown_task_is_named_with_its_near_match(
+    pairs: tuple[Path, list[dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _ = pairs
+    looked = []
+
+    def manager(include_path: str, include_defaults: bool = True) -> TaskManager:
+        looked.append(include_defaults)
+        return TaskManager(include_path=include_path, include_defaults=False)  # the harness's own take seconds
+
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", manager)
     with pytest.raises(UserError, match=r"^suites\.s\.tasks names 'local_pair': did you mean 'local_pairs'\?$"):
         run(None, {"name": "s", "path": str(folder), "tasks": ["local_pair"]})
+    assert looked == [False, True]
+    with pytest.raises(UserError, match="lm-eval has no such task; put its YAML into the suite's path"):
+        run(None, {"name": "s", "path": str(folder), "tasks": ["zzz"]})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from tiny_models import make_cell, make_model, tokens, write_statistics
 from transformers import AutoModelForCausalLM
 
@@ -119,3 +120,16 @@ def test_propagation_sees_the_quantized_prefix(model: tuple[Path, Path]) -> None
     first = [name for name in one[0].linears if "q_proj" in name]
     assert all(torch.equal(one[0].linears[n].codes, other[0].linears[n].codes) for n in first), "same float input"
     assert any(not torch.equal(one[1].linears[n].codes, other[1].linears[n].codes) for n in one[1].linears)
+
+
+@pytest.mark.parametrize("name", ["rtn", "gptq", "awq", "quip", "quarot+gptq", "spinquant", "awq+gptq", "magr+gptq"])
+def test_cached_statistics_need_no_forward_pass(
+    model: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a module was called")
+
+    monkeypatch.setattr(torch.nn.Module, "__call__", refuse)
+    assert len(shared(model, config["methods"][name])) == 2

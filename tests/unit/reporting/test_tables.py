@@ -90,7 +90,7 @@ def test_the_page_escapes_names_and_stands_alone(results: pl.DataFrame, cells: p
     assert "<svg" in written
     assert "<script" not in written
     assert "awq+gptq" in written
-    assert "3 methods" in headline(results)
+    assert "2 methods" in headline(results)
 
 
 def test_a_run_without_perplexity_has_a_page(results: pl.DataFrame, cells: pl.DataFrame, tmp_path: Path) -> None:
