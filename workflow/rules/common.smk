@@ -46,7 +46,7 @@ except UserError as error:
 if workflow.is_main_process:
     if enter(Path(".snakemake")):
         print("An earlier run was killed: its lock is released.", file=sys.stderr)
-    for line in PLAN.damaged(Path(RESULTS)):
+    for line in [*runtime.withdraw_gone(Path()), *PLAN.damaged(Path(RESULTS))]:
         print(f"damaged: {line}", file=sys.stderr)
 
 # what was damaged is made anew even if nothing that is left to do needs it

@@ -1,18 +1,21 @@
 """The environments that serve: virtual environments of their own, built from a lock file and known by its digest.
 
-They are apart because vLLM pins other versions of what the rest uses. No torch here, the plan asks what is built.
+They are apart because vLLM pins other versions of what the rest uses. Each is built once for a user and host, in the
+cache folder; a working directory has a marker that names its Python. No torch here, the plan asks what is built.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from ptqbench.errors import UserError
+from ptqbench.locks import claim
 from ptqbench.manifest import write_text
 
 MARKER = "ptqbench.json"
@@ -26,15 +29,38 @@ def lock_digest(lock: Path) -> str:
 
 
 def is_ready(folder: Path, lock: Path) -> bool:
-    """Whether ``folder`` holds the environment of ``lock`` as it is now."""
+    """Whether ``folder``'s marker vouches for the environment of ``lock`` as it is now."""
     marker = folder / MARKER
-    return marker.is_file() and read_marker(marker)["digest"] == lock_digest(lock)
+    return is_there(marker) and read_marker(marker)["digest"] == lock_digest(lock)
+
+
+def is_there(marker: Path) -> bool:
+    """Whether the Python that a marker names exists: a cache may be emptied."""
+    return marker.is_file() and (marker.parent / read_marker(marker)["python"]).exists()
 
 
 def read_marker(marker: Path) -> dict[str, Any]:
     """``digest`` of the lock and ``python`` to run, absolute or relative to the marker."""
     found: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
     return found
+
+
+def cache_folder(lock: Path) -> Path:
+    """Where the environment of a lock is kept for every working directory; another Python has another one."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return base / "ptqbench" / f"{lock.stem}-{lock_digest(lock)}-py{python}"
+
+
+def provide(lock: Path, marker: Path) -> None:
+    """Write ``marker`` for the environment of ``lock``, which is built if the cache does not hold it."""
+    folder = cache_folder(lock)
+    if not is_ready(folder, lock):
+        claim(folder)  # whoever was faster has built it meanwhile
+        if not is_ready(folder, lock):
+            build(lock, folder)
+    content = {"digest": lock_digest(lock), "python": str(folder / read_marker(folder / MARKER)["python"])}
+    write_text(marker, json.dumps(content) + "\n")
 
 
 def build(lock: Path, folder: Path) -> None:

@@ -28,8 +28,8 @@ def diagnose(log: Path) -> Fault:
     lines = text(log).splitlines()
     stripped = [PREFIX.sub("", line).strip() for line in lines]
     errors = [line for line in stripped if ERROR.match(line) and not any(word in line for word in CONSEQUENCES)]
-    last = errors[-1] if errors else next((line for line in reversed(stripped) if line), "it wrote nothing")
     content = "\n".join(stripped)
+    last = errors[-1] if errors else _last_words(stripped, content)
     if re.search(PORT, content, re.IGNORECASE):
         return Fault("its port was taken meanwhile", True)
     if re.search(RACE, content):
@@ -37,6 +37,12 @@ def diagnose(log: Path) -> Fault:
     if re.search(MEMORY, content):
         return Fault(f"out of memory ({_short(last)}): use a larger device, or a suite with fewer tokens", False)
     return Fault(_short(last), False)
+
+
+def _last_words(lines: list[str], content: str) -> str:
+    if "EngineDeadError" in content:
+        return "its engine ended without a word, as by a signal (an illegal instruction, or the host lacked memory)"
+    return next((line for line in reversed(lines) if line), "it wrote nothing")
 
 
 def tail(log: Path) -> str:

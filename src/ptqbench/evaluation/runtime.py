@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptqbench.devices import visible_gpus
-from ptqbench.evaluation.environment import MARKER, is_ready, lock_digest, read_marker
+from ptqbench.evaluation.environment import MARKER, is_ready, is_there, lock_digest, read_marker
 
 FOLDERS = {"vllm-cuda": ".venv-serve-cuda", "vllm-cpu": ".venv-serve-cpu"}
 LOCKS = {"vllm-cuda": "envs/serve-cuda.txt", "vllm-cpu": "envs/serve-cpu.txt"}
@@ -57,6 +57,15 @@ def own_vllm(backend: str) -> str | None:
 def environment_marker(backend: str) -> str | None:
     """The file that vouches for the environment a backend needs; None where this Python does."""
     return None if backend not in FOLDERS or own_vllm(backend) else f"{FOLDERS[backend]}/{MARKER}"
+
+
+def withdraw_gone(root: Path) -> list[str]:
+    """Withdraw the markers of environments that were deleted, and say so, a line for each."""
+    markers = [root / folder / MARKER for folder in FOLDERS.values()]
+    gone = [marker for marker in markers if marker.is_file() and not is_there(marker)]
+    for marker in gone:
+        marker.unlink()
+    return [f"{marker}: the environment that it names is gone" for marker in gone]
 
 
 def environment_digest(backend: str, root: Path) -> str:

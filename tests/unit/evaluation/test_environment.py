@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from clone import REPOSITORY
 
 from ptqbench.errors import UserError
 from ptqbench.evaluation import environment
-from ptqbench.evaluation.environment import MARKER, build, is_ready, lock_digest, read_marker
+from ptqbench.evaluation.environment import MARKER, build, cache_folder, is_ready, lock_digest, provide, read_marker
 
 
 def test_comments_do_not_count(tmp_path: Path) -> None:
@@ -55,6 +56,33 @@ def test_a_build_that_fails_leaves_no_marker(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match=r"the environment of .*lock\.txt could not be built \(-m pip install failed\)"):
         build(lock, folder)
     assert not (folder / MARKER).exists()
+
+
+def test_an_environment_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every working directory; anew for other pins, and after the cache was emptied."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    built: list[Path] = []
+
+    def count(lock: Path, folder: Path) -> None:
+        built.append(folder)
+        build(lock, folder)
+
+    monkeypatch.setattr(environment, "build", count)
+    lock = tmp_path / "serve-cpu.txt"
+    lock.write_text("# nothing\n")
+    for name in ("here", "there", "here"):
+        provide(lock, tmp_path / name / MARKER)
+        assert is_ready(tmp_path / name, lock)
+    assert built == [cache_folder(lock)]
+    assert cache_folder(lock).parent == tmp_path / "cache/ptqbench"
+    assert Path(read_marker(tmp_path / "there" / MARKER)["python"]) == cache_folder(lock) / "bin/python"
+    shutil.rmtree(cache_folder(lock))
+    assert not is_ready(tmp_path / "here", lock), "its Python is gone"
+    provide(lock, tmp_path / "here" / MARKER)
+    assert len(built) == 2
+    before = cache_folder(lock)
+    lock.write_text("# nothing\nptqbench-no-such-package==0\n")
+    assert cache_folder(lock) != before
 
 
 def test_the_name_by_which_vllm_knows_a_cpu_build(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ CORE = "(EngineCore pid=25396) ERROR 11-23 08:05:45 [core.py:1160] "
         (["pydantic_core.ValidationError: 1 error", "ValueError: no such flag"], "ValueError: no such flag", False),
         (["nothing of note", "", "Killed"], "Killed", False),
         ([], "it wrote nothing", False),
+        (
+            [f"{CORE}vllm.v1.engine.exceptions.EngineDeadError: See stack trace (above)", "nanobind: leaked 4 types!"],
+            "its engine ended without a word, as by a signal (an illegal instruction, or the host lacked memory)",
+            False,
+        ),
         (["OSError: [Errno 98] Address already in use"], "its port was taken meanwhile", True),
         (
             [f"{CORE}ValueError: No available memory for the cache blocks. Try increasing it."],

@@ -13,7 +13,14 @@ from serving import fake_environment
 
 from ptqbench.evaluation import runtime
 from ptqbench.evaluation.environment import MARKER, is_ready, lock_digest
-from ptqbench.evaluation.runtime import environment_digest, environment_marker, meanings, server_python, settle
+from ptqbench.evaluation.runtime import (
+    environment_digest,
+    environment_marker,
+    meanings,
+    server_python,
+    settle,
+    withdraw_gone,
+)
 
 
 @pytest.fixture
@@ -36,6 +43,15 @@ def test_an_environment_that_is_built_is_used(root: Path) -> None:
     with open(root / "envs/serve-cpu.txt", "a") as lock:
         lock.write("other==1.0\n")
     assert meanings(root)["auto"] == "transformers", "it is of other pins"
+
+
+def test_the_marker_of_what_is_gone_is_withdrawn(root: Path) -> None:
+    marker = fake_environment(root / ".venv-serve-cpu")
+    assert withdraw_gone(root) == []
+    (root / ".venv-serve-cpu/python").unlink()
+    assert meanings(root)["auto"] == "transformers"
+    assert withdraw_gone(root) == [f"{marker}: the environment that it names is gone"]
+    assert not marker.exists()
 
 
 def test_a_gpu_asks_for_a_vllm_of_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

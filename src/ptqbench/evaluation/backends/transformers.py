@@ -24,7 +24,10 @@ class Backend(Text):
         super().__init__(folder, remote)
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         extra = decompression(getattr(self.config, "quantization_config", None))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=remote, **extra)
+        options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
+        model, told = AutoModelForCausalLM.from_pretrained(folder, **options)
+        if told["missing_keys"]:  # transformers fills them at random
+            raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
         self.model = model.to(device=device, dtype=dtype).eval()
 
     def window_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:

@@ -8,19 +8,24 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ptqbench.errors import UserError
+from ptqbench.evaluation import startup
 from ptqbench.evaluation.backends.text import Setup, Text
 from ptqbench.evaluation.client import MODEL, Client
 from ptqbench.evaluation.memory import GIB, device_name, server_memory
 from ptqbench.evaluation.runtime import server_python
 from ptqbench.evaluation.server import Command, Server, serving
+from ptqbench.formats.complete import lacking
 
 # vLLM plans no memory for prompt log-probabilities, [tokens, vocabulary] in float32
 SCORING = ("--enforce-eager", "--gpu-memory-utilization", "0.8")
+STARTUP = Path(startup.__file__).parent
 COMMON = ("--disable-uvicorn-access-log", "--disable-log-stats")
 
 
@@ -45,7 +50,8 @@ class Backend(Text):
         """lm-eval's client of the server, for prompts of at most ``length`` tokens and ``batch_size`` at a time."""
         from ptqbench.evaluation.backends.harness import Served
 
-        logging.getLogger("lm_eval.models.api_models").addFilter(_is_news)
+        for name in ("lm_eval.models.api_models", "asyncio"):
+            logging.getLogger(name).addFilter(_is_news)
         return Served(
             model=MODEL,
             base_url=f"{self.client.url}/v1/completions",
@@ -72,7 +78,9 @@ class Backend(Text):
 
 @contextmanager
 def opened(text: Text, setup: Setup) -> Iterator[Backend]:
-    """A checkpoint, served."""
+    """A checkpoint, served; a missing tensor is named before a server starts, which might not notice."""
+    if missing := lacking(text.folder):
+        raise UserError(f"the checkpoint {text.folder} lacks the tensor {missing[0]}: export it again")
     with serving(command(text.config, setup), text.folder, setup.log) as server:
         yield Backend(text, setup, server)
 
@@ -81,9 +89,10 @@ def command(config: Any, setup: Setup) -> Command:
     """The server for a suite's prompts and one token more."""
     flags = ["--max-model-len", str(setup.length + 1), *COMMON, *setup.flags, *(() if setup.compiled else SCORING)]
     flags += ["--trust-remote-code"] if setup.remote else []
-    variables = {
-        "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"
-    }  # the token more is not read back: no position beyond the model's
+    if config.dtype is not None:  # by default a float32 model would be served in 16 bits
+        flags += ["--dtype", str(config.dtype).removeprefix("torch.")]
+    # the token more is not read back: no position beyond the model's
+    variables = {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}
     if setup.backend == "vllm-cpu":
         flags += ["--distributed-executor-backend", "uni"]  # the worker in the engine's own process
         variables |= cpu_variables(config, setup)
@@ -104,7 +113,7 @@ def cpu_variables(config: Any, setup: Setup) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": str(max(1, math.ceil(cache / GIB))),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_CPU_INT4_W4A8": "0",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "PYTHONPATH": str(STARTUP),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
         **({} if setup.compiled else {"TORCHDYNAMO_DISABLE": "1"}),
     }
@@ -118,4 +127,4 @@ def mean_loss(ids: list[int], logprobs: list[dict[str, Any] | None]) -> float:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Of a broken server every waiting request says so, with the key; the fault itself is told once, by ``serving``."""
-    return not record.getMessage().startswith("Exception:")
+    return not record.getMessage().startswith(("Exception:", "Task exception was never retrieved"))

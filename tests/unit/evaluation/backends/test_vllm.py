@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from codes import write_packed
 from fake_vllm import log_probability
+from safetensors.torch import load_file, save_file
 from serving import alive, fake_environment, started
 
+from ptqbench.errors import UserError
 from ptqbench.evaluation import perplexity, throughput
 from ptqbench.evaluation.backends import transformers, vllm
 from ptqbench.evaluation.backends.text import Setup, Text
 from ptqbench.evaluation.backends.vllm import Backend, command, cpu_variables, mean_loss
 from ptqbench.evaluation.server import serving
+from ptqbench.formats.layout import Layout
 
 LENGTH = 32
 
@@ -126,10 +132,21 @@ def test_the_command_line(setup: Setup, tiny_model: Path) -> None:
     assert "--enforce-eager" in made.flags
     assert "--trust-remote-code" not in made.flags
     assert made.variables["VLLM_CPU_INT4_W4A8"] == "0", "otherwise AMX makes W4A8 of W4A16"
+    assert made.flags[made.flags.index("--dtype") + 1] == "bfloat16"
+    config.dtype = torch.float32
+    whole = command(config, setup).flags
+    assert whole[whole.index("--dtype") + 1] == "float32", "otherwise vLLM serves such models in 16 bits"
     fast = command(config, Setup("vllm-cuda", "cuda", True, LENGTH, True, (), setup.marker, setup.log))
     assert "--enforce-eager" not in fast.flags
     assert "--trust-remote-code" in fast.flags
     assert not {name for name in fast.variables if "CPU" in name}
+
+
+def test_every_python_of_a_server_on_a_cpu_asks_for_amx(setup: Setup, tiny_model: Path) -> None:
+    variables = command(Text(tiny_model, False).config, setup).variables
+    ask = "import sitecustomize; print(sitecustomize.XFEATURE_XTILEDATA)"
+    told = subprocess.run([sys.executable, "-c", ask], env=variables, capture_output=True, text=True, check=True)
+    assert told.stdout == "18\n"
 
 
 def test_room_for_the_cache_on_a_cpu(setup: Setup, tiny_model: Path) -> None:
@@ -138,6 +155,29 @@ def test_room_for_the_cache_on_a_cpu(setup: Setup, tiny_model: Path) -> None:
     config.num_hidden_layers, config.num_key_value_heads, config.head_dim = 32, 32, 128
     long = Setup("vllm-cpu", "cpu", False, 4095, False, (), setup.marker, setup.log)
     assert cpu_variables(config, long)["VLLM_CPU_KVCACHE_SPACE"] == "8"  # Llama-2-7B: half a MiB a token
+
+
+def test_a_missing_scale_is_named_before_anything_starts(setup: Setup, tiny_model: Path, tmp_path: Path) -> None:
+    """vLLM checks no quantized checkpoint for what it lacks."""
+    folder = write_packed(tiny_model, tmp_path / "packed", "compressed_tensors", Layout(4, 32, True))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.down_proj.weight_scale"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with (
+        pytest.raises(UserError, match=r"lacks the tensor model\.layers\.1\.mlp\.down_proj\.weight_scale: export it"),
+        vllm.opened(Text(folder, False), setup),
+    ):
+        pass
+    assert not started(tmp_path / "pids")
+
+
+def test_transformers_makes_up_no_weight(tiny_model: Path, tmp_path: Path) -> None:
+    folder = write_packed(tiny_model, tmp_path / "dense", "dense", Layout(4, 32, True))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks the tensor model\.norm\.weight: export it again"):
+        transformers.Backend(folder, "cpu", remote=False)
 
 
 def test_the_fake_is_asked_with_the_key(setup: Setup, tiny_model: Path) -> None:
