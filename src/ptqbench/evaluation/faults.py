@@ -9,7 +9,12 @@ from typing import NamedTuple
 TAIL_LINES = 15
 PREFIX = re.compile(r"^(\([^)]*pid=\d+\) )?([A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\] )?")
 ERROR = re.compile(r"^[\w.]*(Error|Exception|Exit): ")
-CONSEQUENCES = ("Engine core initialization failed", "EngineDeadError", "Worker failed with error")
+CONSEQUENCES = (
+    "Engine core initialization failed",
+    "EngineDeadError",
+    "Worker failed with error",
+    "WorkerProc initialization failed",
+)
 
 PORT = r"address already in use"
 RACE = r"Error in memory profiling|No available memory for the cache blocks|Free memory on device .* is less than"

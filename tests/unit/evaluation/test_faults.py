@@ -15,6 +15,11 @@ CORE = "(EngineCore pid=25396) ERROR 11-23 08:05:45 [core.py:1160] "
     ("lines", "cause", "again"),
     [
         ([f"{CORE}KeyError: 'a'", "RuntimeError: Engine core initialization failed. See root"], "KeyError: 'a'", False),
+        (
+            [f"{CORE}KeyError: 'a'", f"{CORE}Exception: WorkerProc initialization failed: see above"],
+            "KeyError: 'a'",
+            False,
+        ),
         (["pydantic_core.ValidationError: 1 error", "ValueError: no such flag"], "ValueError: no such flag", False),
         (["nothing of note", "", "Killed"], "Killed", False),
         ([], "it wrote nothing", False),

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from ptqbench.errors import UserError
 from ptqbench.evaluation.backends.text import Setup, Text
-from ptqbench.evaluation.perplexity import window_losses
+from ptqbench.evaluation.perplexity import token_losses
 
 
 class Backend(Text):
@@ -30,9 +30,9 @@ class Backend(Text):
             raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
         self.model = model.to(device=device, dtype=dtype).eval()
 
-    def window_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """See :func:`ptqbench.evaluation.perplexity.window_losses`."""
-        return window_losses(self.model, cut, batch_size)
+    def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """See :func:`ptqbench.evaluation.perplexity.token_losses`."""
+        return token_losses(self.model, cut, batch_size)
 
     def harness(self, batch_size: int, length: int) -> Any:
         """The model as lm-eval takes it, for prompts of at most ``length`` tokens."""

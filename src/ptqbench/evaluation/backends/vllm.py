@@ -37,13 +37,12 @@ class Backend(Text):
         self.setup, self.server = setup, server
         self.client: Client = server.client
 
-    def window_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """Yield, per batch, the float64 mean loss ``[b]`` in nats over each window's ``length - 1`` targets."""
+    def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """See :func:`ptqbench.evaluation.perplexity.token_losses`."""
         for batch in cut.split(batch_size):
             choices = self.client.complete(batch.tolist(), max_tokens=1, prompt_logprobs=0)
-            losses = [
-                mean_loss(ids, choice["prompt_logprobs"]) for ids, choice in zip(batch.tolist(), choices, strict=True)
-            ]
+            pairs = zip(batch.tolist(), choices, strict=True)
+            losses = [prompt_losses(ids, choice["prompt_logprobs"]) for ids, choice in pairs]
             yield torch.tensor(losses, dtype=torch.float64)
 
     def harness(self, batch_size: int, length: int) -> Any:
@@ -113,16 +112,17 @@ def cpu_variables(config: Any, setup: Setup) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": str(max(1, math.ceil(cache / GIB))),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_CPU_INT4_W4A8": "0",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "PYTHONPATH": str(STARTUP),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
         **({} if setup.compiled else {"TORCHDYNAMO_DISABLE": "1"}),
     }
 
 
-def mean_loss(ids: list[int], logprobs: list[dict[str, Any] | None]) -> float:
-    """Mean of ``-log p`` over a prompt's tokens but the first, from ``prompt_logprobs``."""
+def prompt_losses(ids: list[int], logprobs: list[dict[str, Any] | None]) -> list[float]:
+    """``-log p`` of a prompt's tokens but the first, from ``prompt_logprobs``."""
     pairs = zip(ids[1:], logprobs[1:], strict=True)
-    return -math.fsum(position[str(token)]["logprob"] for token, position in pairs if position) / (len(ids) - 1)
+    return [-position[str(token)]["logprob"] for token, position in pairs if position]
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -21,7 +21,7 @@ from ptqbench.errors import UserError
 from ptqbench.evaluation import perplexity, throughput
 from ptqbench.evaluation.backends import transformers, vllm
 from ptqbench.evaluation.backends.text import Setup, Text
-from ptqbench.evaluation.backends.vllm import Backend, command, cpu_variables, mean_loss
+from ptqbench.evaluation.backends.vllm import Backend, command, cpu_variables, prompt_losses
 from ptqbench.evaluation.server import serving
 from ptqbench.formats.layout import Layout
 
@@ -44,14 +44,14 @@ def backend(setup: Setup, tiny_model: Path) -> Iterator[Backend]:
 
 def test_losses_are_those_of_the_prompts_own_tokens(backend: Backend) -> None:
     cut = torch.arange(5 * LENGTH).view(5, LENGTH)
-    losses = list(backend.window_losses(cut, 2))
+    losses = list(backend.token_losses(cut, 2))
     assert [len(batch) for batch in losses] == [2, 2, 1]
-    expected = [-sum(map(log_probability, window[1:])) / (LENGTH - 1) for window in cut.tolist()]
+    expected = [[-log_probability(token) for token in window[1:]] for window in cut.tolist()]
     torch.testing.assert_close(torch.cat(losses), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
 
 
 def test_the_first_token_is_not_scored() -> None:
-    assert mean_loss([9, 1, 2], [None, {"1": {"logprob": -1.0}}, {"2": {"logprob": -2.0}}]) == 1.5
+    assert prompt_losses([9, 1, 2], [None, {"1": {"logprob": -1.0}}, {"2": {"logprob": -2.0}}]) == [1.0, 2.0]
 
 
 def test_perplexity_over_the_api(backend: Backend, tmp_path: Path) -> None:
