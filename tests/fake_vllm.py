@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+SECONDS_PER_TOKEN = 0.01
 CORE = "(EngineCore pid=7) ERROR 11-23 08:05:45 [core.py:1160] "
 DEATHS = {
     "dies-loading": "ValueError: There is no module or parameter named 'x' in LlamaForCausalLM",
@@ -49,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         if body.get("stream"):
             self.stream(body["max_tokens"])
         else:
+            time.sleep(SECONDS_PER_TOKEN * body["max_tokens"] if body.get("ignore_eos") else 0)
             self.answer({"choices": [choice(i, ids, body) for i, ids in reversed(list(enumerate(body["prompt"])))]})
 
     def answer(self, content: Any, status: int = 200) -> None:
@@ -65,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         for _ in range(n):
             self.wfile.write(f"data: {json.dumps({'choices': [{'text': 'a'}]})}\n\n".encode())
             self.wfile.flush()
-            time.sleep(0.01)
+            time.sleep(SECONDS_PER_TOKEN)
         self.wfile.write(b"data: [DONE]\n\n")
 
     def log_message(self, *arguments: object) -> None:

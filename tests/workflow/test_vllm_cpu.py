@@ -121,8 +121,8 @@ def test_it_serves_what_transformers_computes(served: vllm.Backend, twin: Path, 
 
 
 def test_throughput_is_measured(source: Path, marker: Path, tmp_path: Path) -> None:
-    setup = Setup("vllm-cpu", "cpu", False, 24, False, (), marker, tmp_path / "server.log")
-    suite = {"name": "speed", "prompt_tokens": 16, "output_tokens": 8, "batches": [1, 4], "repeats": 2}
+    setup = Setup("vllm-cpu", "cpu", False, 64, False, (), marker, tmp_path / "server.log")
+    suite = {"name": "speed", "prompt_tokens": 16, "output_tokens": 48, "batches": [1, 4], "repeats": 2}
     with vllm.opened(Text(source, False), setup) as backend:
         rows = {(row["task"], row["metric"]): row["value"] for row in throughput.run(backend, suite)}
     assert rows["batch 1", "tokens_per_second"] > 1

@@ -25,8 +25,9 @@ def longest(suite: dict[str, Any], context: int) -> int:
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows ``task, metric, value, stderr, n``: a task per batch size, and one for memory.
 
-    At batch 1 ``tokens_per_second`` is the rate of decoding after the first token, whose delay is
-    ``first_token_seconds``. For larger batches it counts all tokens generated over the whole time, prompts included.
+    At batch 1 ``tokens_per_second`` is the rate of decoding, from the difference between answers of all tokens and
+    of one: a stream may deliver several tokens at once. ``first_token_seconds`` is when a stream's first token arrives.
+    For larger batches the rate counts all tokens generated over the whole time, prompts included.
     """
     length, output = suite.get("prompt_tokens", PROMPT_TOKENS), suite.get("output_tokens", OUTPUT_TOKENS)
     batches, repeats = suite.get("batches", BATCHES), suite.get("repeats", REPEATS)
@@ -37,7 +38,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
             generate(backend, prompts.take(batch), output)  # compiles, captures, warms up
             found: dict[str, list[float]] = {}
             for _ in range(repeats):
-                for metric, value in measure(backend, prompts.take(batch), output).items():
+                for metric, value in measure(backend, prompts, batch, output).items():
                     found.setdefault(metric, []).append(value)
                 bar(1, f"batch {batch}")
             rows += [summary(f"batch {batch}", metric, values) for metric, values in found.items()]
@@ -56,12 +57,14 @@ class Prompts:
         return [[self.random.randrange(self.vocabulary) for _ in range(self.length)] for _ in range(n)]
 
 
-def measure(backend: Any, prompts: list[list[int]], output: int) -> dict[str, float]:
-    """The metrics of one batch."""
-    if len(prompts) == 1:
-        first, rest = stream(backend, prompts[0], output)
-        return {"tokens_per_second": (output - 1) / rest, "first_token_seconds": first}
-    return {"tokens_per_second": len(prompts) * output / generate(backend, prompts, output)}
+def measure(backend: Any, prompts: Prompts, batch: int, output: int) -> dict[str, float]:
+    """The metrics of one batch of new prompts."""
+    whole = generate(backend, prompts.take(batch), output)
+    if batch > 1:
+        return {"tokens_per_second": batch * output / whole}
+    decoding = whole - generate(backend, prompts.take(1), 1)
+    rate = (output - 1) / decoding if decoding > 0 else math.nan
+    return {"tokens_per_second": rate, "first_token_seconds": first_token(backend, prompts.take(1)[0])}
 
 
 def generate(backend: Any, prompts: list[list[int]], output: int) -> float:
@@ -71,15 +74,12 @@ def generate(backend: Any, prompts: list[list[int]], output: int) -> float:
     return time.perf_counter() - begun
 
 
-def stream(backend: Any, prompt: list[int], output: int) -> tuple[float, float]:
-    """Seconds to the first token, and from there to the last."""
+def first_token(backend: Any, prompt: list[int]) -> float:
+    """Seconds until a stream's first token arrives."""
     begun = time.perf_counter()
-    first = last = math.nan
-    for chunk in backend.client.stream(prompt, max_tokens=output, ignore_eos=True):
-        if chunk["choices"]:
-            last = time.perf_counter()
-            first = last if math.isnan(first) else first
-    return first - begun, last - first
+    chunks = backend.client.stream(prompt, max_tokens=2, ignore_eos=True)
+    arrivals = [time.perf_counter() - begun for chunk in chunks if chunk["choices"]]
+    return arrivals[0]
 
 
 def summary(task: str, metric: str, values: list[float]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import alive, fake_environment, started
+from serving import TESTS, alive, fake_environment, started
 
 from ptqbench import spec
 from ptqbench.evaluation import server
@@ -82,3 +84,29 @@ def test_a_format_that_the_backend_does_not_read(served: list[str], tmp_path: Pa
         "give scheme 'w3g32' a format, one of dense"
     )
     assert not started(tmp_path / "pids")
+
+
+def test_a_gpu_host_whose_python_has_vllm(
+    served: list[str], chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No environment of its own and no script `vllm`: this Python's module serves, on the GPU that the stage holds."""
+    main = tmp_path / "site/vllm/entrypoints/cli"
+    main.mkdir(parents=True)
+    (main / "main.py").write_text(
+        f"import runpy\nrunpy.run_path({str(TESTS / 'fake_vllm.py')!r}, run_name='__main__')\n"
+    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA H200'\n")
+    (tmp_path / "bin/nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    asks = {**json.loads(served[1]), "backend": "vllm-cuda"}
+    log = ["--server-log", str(tmp_path / "server.log")]
+    evaluate.main(["--spec", canonical(asks), *served[2:4], "--checkpoint", str(chain.packed), "--server", *log])
+    found = result(tmp_path)
+    assert (found["backend"], found["device"], found["server"]) == ("vllm-cuda", "NVIDIA H200", "vllm 0.0.fake")
+    assert "--told" in (tmp_path / "server.log").read_text()
+    assert nothing_left(tmp_path)
