@@ -44,9 +44,11 @@ def pairs(evaluations: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[
 
 
 def table(evaluations: list[dict[str, Any]], root: Path) -> pl.DataFrame:
-    """One row per served evaluation and corpus; the float model's come first."""
+    """One row per served evaluation and corpus that has results; the float model's come first."""
     rows = []
     for served, twin in pairs(evaluations):
+        if not (_file(served, root).is_file() and _file(twin, root).is_file()):
+            continue
         ours, theirs = (_read(one, root) for one in (served, twin))
         scheme, method = served["spec"]["scheme"], served["spec"]["method"]
         shared = {
@@ -61,6 +63,12 @@ def table(evaluations: list[dict[str, Any]], root: Path) -> pl.DataFrame:
         expected = _kept(theirs)
         rows += [{**shared, "corpus": corpus, **compare(row, expected[corpus])} for corpus, row in _kept(ours).items()]
     return pl.DataFrame(rows).sort(pl.col("format") != "float", maintain_order=True)
+
+
+def absent(evaluations: list[dict[str, Any]], root: Path) -> list[str]:
+    """Evaluations without a result: a server that failed, for instance."""
+    wanted = [one for pair in pairs(evaluations) for one in pair if not _file(one, root).is_file()]
+    return list(dict.fromkeys("/".join([*one["cell"], one["suite"]]) for one in wanted))
 
 
 def compare(served: dict[str, Any], twin: dict[str, Any]) -> dict[str, Any]:
@@ -86,11 +94,12 @@ def compare(served: dict[str, Any], twin: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page(found: pl.DataFrame) -> str:
+def page(found: pl.DataFrame, missing: list[str]) -> str:
     """The table as Markdown; what is the same in every row goes into the heading's line."""
+    gaps = f"\nWithout a result: {', '.join(missing)}.\n" if missing else ""
     same = [name for name in ("model", "server", "device", "corpus") if found[name].n_unique() == 1]
     common = ", ".join(str(found[name][0]) for name in same)
-    return f"# Served and dequantized\n\n{common}\n\n{markdown(found.drop(same))}\n{NOTES}"
+    return f"# Served and dequantized\n\n{common}\n\n{markdown(found.drop(same))}\n{NOTES}{gaps}"
 
 
 def _key(spec: dict[str, Any]) -> str:
@@ -100,8 +109,12 @@ def _key(spec: dict[str, Any]) -> str:
     return str([spec["model"], spec["calibration"], spec["method"], scheme, suite])
 
 
+def _file(evaluation: dict[str, Any], root: Path) -> Path:
+    return root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
+
+
 def _read(evaluation: dict[str, Any], root: Path) -> dict[str, Any]:
-    file = root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
+    file = _file(evaluation, root)
     content = read_result(file)
     if content["spec"] != evaluation["spec"]:
         raise UserError(f"{file} was made from another configuration than the present one: run snakemake again")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ptqbench.errors import user_facing
 from ptqbench.locks import claim
 from ptqbench.manifest import atomic, write_text
-from ptqbench.reporting.agreement import page, table
+from ptqbench.reporting.agreement import absent, page, table
 from ptqbench.stages.common import parser
 
 
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     found = table(plan["evaluations"], args.results)
     with atomic(args.out.with_suffix(".parquet")) as temporary:
         found.write_parquet(temporary)
-    write_text(args.out, page(found))
+    write_text(args.out, page(found, absent(plan["evaluations"], args.results)))
 
 
 if __name__ == "__main__":

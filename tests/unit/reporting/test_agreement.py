@@ -15,7 +15,7 @@ from ptqbench import spec
 from ptqbench.errors import UserError
 from ptqbench.manifest import write_result
 from ptqbench.plan import Plan
-from ptqbench.reporting.agreement import compare, page, pairs, table
+from ptqbench.reporting.agreement import absent, compare, page, pairs, table
 
 
 def preset() -> list[dict[str, Any]]:
@@ -78,9 +78,22 @@ def test_the_table(tmp_path: Path) -> None:
     assert row["tokens"] == 15
     assert found.filter(format="auto")["activations"].to_list() == ["int8"]
     assert found.filter(format="float")["within"].to_list() == [True]
-    text = page(found)
+    assert absent(evaluations, tmp_path) == []
+    text = page(found, [])
     assert "pocket-llama, vllm 0.0, a GPU, wikitext2" in text
     assert text.count("\n| ") == 2 + 3
+
+
+def test_a_server_that_failed_is_named(tmp_path: Path) -> None:
+    evaluations = [one for one in preset() if one["cell"][3] in ("bf16", "4s-dense", "4s-gptq")]
+    for one in evaluations:
+        if one["cell"][3] != "4s-gptq":
+            write(one, tmp_path, logprobs(0))
+    assert table(evaluations, tmp_path)["format"].to_list() == ["float"]
+    assert absent(evaluations, tmp_path) == ["pocket-llama/wikitext2/gptq/4s-gptq/served"]
+    assert "Without a result: pocket-llama/wikitext2/gptq/4s-gptq/served." in page(
+        table(evaluations, tmp_path), absent(evaluations, tmp_path)
+    )
 
 
 def test_measures_of_a_pair() -> None:
