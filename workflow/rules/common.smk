@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from ptqbench import spec
+from ptqbench.config import hand_on, take_over
 from ptqbench.devices import gpu_slots, visible_gpus
 from ptqbench.errors import UserError
 from ptqbench.evaluation import runtime
@@ -37,13 +38,17 @@ LOGS = "logs"
 
 # a user's mistake is one line, not a traceback; jobs on other hosts mean by `auto` what this one does
 try:
-    runtime.settle(config, BASE, workflow.is_main_process)
+    if workflow.is_main_process:
+        runtime.settle(config, BASE)
+    else:
+        take_over(config)
     PLAN = Plan(config, BASE)
 except UserError as error:
     sys.exit(f"error: {error}")
 
 # once a run, not again in every job that Snakemake starts as a process of its own
 if workflow.is_main_process:
+    hand_on(config, Path(".snakemake"))
     if enter(Path(".snakemake")):
         print("An earlier run was killed: its lock is released.", file=sys.stderr)
     for line in [*runtime.withdraw_gone(Path()), *PLAN.damaged(Path(RESULTS))]:

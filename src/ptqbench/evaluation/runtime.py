@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from importlib import metadata
 from importlib.util import find_spec
@@ -16,7 +14,6 @@ from ptqbench.evaluation.environment import MARKER, is_ready, is_there, lock_dig
 FOLDERS = {"vllm-cuda": ".venv-serve-cuda", "vllm-cpu": ".venv-serve-cpu"}
 LOCKS = {"vllm-cuda": "envs/serve-cuda.txt", "vllm-cpu": "envs/serve-cpu.txt"}
 TRANSFORMERS = "transformers"
-VARIABLE = "PTQBENCH_BACKENDS"
 
 
 def meanings(root: Path) -> dict[str, str]:
@@ -26,14 +23,12 @@ def meanings(root: Path) -> dict[str, str]:
     return {"vllm": vllm, "auto": vllm if present else TRANSFORMERS}
 
 
-def settle(config: dict[str, Any], root: Path, main: bool) -> None:
-    """Write the backends out in a config, so that they are part of every cache key that they act on.
+def settle(config: dict[str, Any], root: Path) -> None:
+    """Write the backends out in a run's config, so that they are part of every cache key that they act on.
 
-    The ``main`` process of a run decides; its jobs, on other hosts too, mean the same, by way of the environment.
+    Jobs take the config over from their run: on other hosts, too, they mean the same.
     """
-    if main or VARIABLE not in os.environ:
-        os.environ[VARIABLE] = json.dumps(meanings(root))
-    meaning: dict[str, str] = json.loads(os.environ[VARIABLE])
+    meaning = meanings(root)
     config["backend"] = _meant(config.get("backend", "auto"), meaning)
     for suite in config.get("suites", {}).values():
         if isinstance(suite, dict) and "backend" in suite:

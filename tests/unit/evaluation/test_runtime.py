@@ -1,8 +1,7 @@
-"""What ``auto`` and ``vllm`` mean, and that a run's jobs mean the same."""
+"""What ``auto`` and ``vllm`` mean, written out in a config, and the Python that serves."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -28,7 +27,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository without any environment, on a host without GPU or vLLM."""
     shutil.copytree(REPOSITORY / "envs", tmp_path / "envs")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.delenv(runtime.VARIABLE, raising=False)
     monkeypatch.setattr(runtime, "find_spec", lambda name: None)
     return tmp_path
 
@@ -88,30 +86,15 @@ def test_a_marker_says_which_python(root: Path) -> None:
 
 def test_backends_are_written_out(root: Path) -> None:
     config = {"suites": {"a": {"kind": "perplexity"}, "b": {"kind": "throughput", "backend": "vllm"}}}
-    settle(config, root, main=True)
+    settle(config, root)
     assert config == {
         "backend": "transformers",
         "suites": {"a": {"kind": "perplexity"}, "b": {"kind": "throughput", "backend": "vllm-cpu"}},
     }
 
 
-def test_jobs_mean_what_their_run_means(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settle({}, root, main=True)
-    fake_environment(root / ".venv-serve-cpu")
-    job: dict = {}
-    settle(job, root, main=False)
-    assert job["backend"] == "transformers", "although it was built meanwhile"
-    again: dict = {}
-    settle(again, root, main=True)
-    assert again["backend"] == "vllm-cpu"
-    monkeypatch.setenv(runtime.VARIABLE, json.dumps({"auto": "vllm-cuda", "vllm": "vllm-cuda"}))
-    there: dict = {"backend": "vllm"}
-    settle(there, root, main=False)
-    assert there["backend"] == "vllm-cuda"
-
-
 @pytest.mark.parametrize("asked", ["transformers", "vllm-cuda", 7, None])
 def test_what_is_named_stays_for_the_schema_to_judge(root: Path, asked: object) -> None:
     config = {"backend": asked, "suites": {"a": None}}
-    settle(config, root, main=True)
+    settle(config, root)
     assert config["backend"] == asked
