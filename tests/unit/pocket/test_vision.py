@@ -18,7 +18,7 @@ from ptqbench.pocket.train import Schedule
 CPU = torch.device("cpu")
 KINDS = ("llava", "llava_llama")
 SCHEDULE = Schedule(
-    steps=60, minutes=2, batch_size=2, context=16, learning_rate=0.005, weight_decay=0.0, warmup=5, seed=0
+    steps=30, minutes=2, batch_size=2, context=16, learning_rate=0.005, weight_decay=0.0, warmup=5, seed=0
 )
 
 
