@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,9 @@ def measure(config: dict, method: str, scheme: str, threads: int) -> dict:
         command += ["--model", str(RESULTS / "models" / MODEL / "manifest.json")]
         for stage in ("calibration", "statistics"):
             command += [f"--{stage}", str(RESULTS / stage / MODEL / CALIBRATION / "manifest.json")]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         made = load(out)
     recipe = wanted["method"]
     return {
@@ -45,6 +48,7 @@ def measure(config: dict, method: str, scheme: str, threads: int) -> dict:
         "forward_passes": "propagated" if recipe["propagate"] else "none",
         "scheme": scheme,
         "seconds": round(made["seconds"], 2),
+        "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "peak_memory_mib": round(made["peak_memory_bytes"] / 2**20),
         "proxy_loss": round(sum(layer["proxy_loss"] for layer in made["layers"]), 1),
     }
@@ -56,12 +60,16 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(config["methods"]))
     parser.add_argument("--scheme", default="w2g128")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=OUT, help="the table, written anew after every method")
     args = parser.parse_args()
-    table = pl.DataFrame([measure(config, method, args.scheme, args.threads) for method in args.methods])
-    OUT.parent.mkdir(parents=True, exist_ok=True)
     host = {"threads": args.threads, "torch": versions()["torch"], "cpu": platform.machine()}
-    table.with_columns(**{key: pl.lit(value) for key, value in host.items()}).write_csv(OUT)
-    with pl.Config(tbl_rows=-1, tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_width_chars=200):
+    rows: list[dict] = []
+    for method in args.methods:
+        rows.append(measure(config, method, args.scheme, args.threads) | host)
+        table = pl.DataFrame(rows)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        table.write_csv(args.out)
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_width_chars=200):
         print(table)
 
 

@@ -36,6 +36,19 @@ def encode(x: float, scale: float, zero: int, bits: int) -> int:
     return min(max(round(x / scale) + zero, 0), 2**bits - 1)
 
 
+def quip_code(x: float, scale: float, bits: int) -> int:
+    """QuIP's own quantizer (arXiv 2307.13304, algorithm 2) of a grid whose ends are ± scale (2^bits - 1) / 2."""
+    steps = 2**bits - 1
+    end = scale * steps / 2
+    return min(max(round((x / end + 1) / 2 * steps), 0), steps)
+
+
+def quip_value(code: int, scale: float, bits: int) -> float:
+    """The value of one of its codes."""
+    steps = 2**bits - 1
+    return (2 * code / steps - 1) * scale * steps / 2
+
+
 def decode(code: int, scale: float, zero: int) -> float:
     """The value of a code."""
     return scale * (code - zero)

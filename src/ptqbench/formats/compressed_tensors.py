@@ -23,6 +23,8 @@ def refuses(linear: QuantizedLinear, activations: str) -> str | None:
     """Why this format cannot hold a linear, or None."""
     if linear.channel_scale is not None:
         return "a channel scale that folds nowhere"
+    if linear.half_integer:
+        return "a half-integer zero-point"
     if linear.right is not None or linear.left is not None:
         return "transforms of single linears"
     return None

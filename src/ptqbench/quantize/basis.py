@@ -40,7 +40,7 @@ class SiteBasis:
         return QuantizedLinear(
             codes=codes.to(torch.uint8),
             scale=scale.float(),
-            zero=zero.to(torch.uint8),
+            zero=zero.float() if grid.half_integer else zero.to(torch.uint8),
             bits=grid.bits,
             symmetric=grid.symmetric,
             channel_scale=self.scale,

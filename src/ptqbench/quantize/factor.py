@@ -31,7 +31,7 @@ def inverse_factor(hessian: Tensor, damp: float) -> Factor:
     inverse of H is never formed.
     """
     attempts, step = 0, damp
-    while step <= LARGEST_DAMP:
+    while not attempts or step <= LARGEST_DAMP:
         for dtype in dict.fromkeys((hessian.dtype, torch.float64)):
             attempts += 1
             upper = _factor(hessian.to(dtype), step)

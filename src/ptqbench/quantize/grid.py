@@ -3,10 +3,14 @@
 ``code = clamp(round(x / scale) + zero, 0, 2^bits - 1)`` and ``x̂ = scale (code - zero)``. The zero-point is an integer
 and the range always includes 0, so that every grid can be packed. Scales are rounded to their storage type before
 anything is encoded: to bfloat16 values that float16 holds as well, so that one result fits every checkpoint format.
+
+The exception is QuIP's own grid, ``half_integer``: symmetric around ``zero = q_max / 2``, which no packed format holds;
+there ``code = clamp(round(x / scale + zero))``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +27,7 @@ class Grid:
     bits: int
     group_size: int = -1
     symmetric: bool = False
+    half_integer: bool = False
 
     @property
     def q_max(self) -> int:
@@ -44,21 +49,28 @@ class Grid:
     def from_bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and zero (float tensors, zero integral) of the grid that spans ``[low, high]`` and 0.
 
-        Symmetric: ``scale = 2 max(|low|, |high|) / q_max`` with zero ``2^(bits-1)``. An empty range becomes [-1, 1].
+        Symmetric: ``scale = 2 max(|low|, |high|) / q_max`` with zero ``2^(bits-1)``, or ``q_max / 2`` if half-integer.
+        An empty range becomes [-1, 1].
         """
         low, high = low.clamp(max=0), high.clamp(min=0)
         empty = low == high
         low, high = low.masked_fill(empty, -1.0), high.masked_fill(empty, 1.0)
-        if self.symmetric:
+        if self.symmetric or self.half_integer:
             reach = torch.maximum(-low, high)
             scale = storage_scale(2 * reach / self.q_max)
-            return scale, torch.full_like(scale, 2 ** (self.bits - 1))
+            return scale, torch.full_like(scale, self.q_max / 2 if self.half_integer else 2 ** (self.bits - 1))
         scale = storage_scale((high - low) / self.q_max)
         return scale, torch.round(-low / scale).clamp(0, self.q_max)
 
     def encode(self, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
         """Nearest codes, in the dtype of ``x``; shapes broadcast."""
-        return (torch.round(x / scale) + zero).clamp(0, self.q_max)
+        return self.codes(x / scale, zero, torch.round)
+
+    def codes(self, steps: Tensor, zero: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
+        """Codes of values in units of the scale; ``rounding`` is to integers (training passes its own)."""
+        if self.half_integer:
+            return (rounding(steps + 0.5) + (zero - 0.5)).clamp(0, self.q_max)
+        return (rounding(steps) + zero).clamp(0, self.q_max)
 
     def decode(self, codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
         """The values of codes."""

@@ -49,9 +49,10 @@ def range_ends(weight: Tensor, grid: Grid, bounds: Bounds, hessian: Tensor) -> t
 def soft_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Scale and zero with exactly the values of :meth:`Grid.from_bounds`, differentiable in both ends."""
     scale, zero = grid.from_bounds(low.detach(), high.detach())
-    span = (2 * torch.maximum(-low, high) if grid.symmetric else high - low) / grid.q_max
+    centred = grid.symmetric or grid.half_integer
+    span = (2 * torch.maximum(-low, high) if centred else high - low) / grid.q_max
     scale = scale + (span - span.detach())
-    if not grid.symmetric:
+    if not centred:
         soft = -low / scale
         zero = zero + (soft - soft.detach())
     return scale, zero
@@ -61,8 +62,7 @@ def soft_quantize(weight: Tensor, ends: tuple[Tensor, Tensor], grid: Grid, offse
     """The weight ``[m, n]`` on the grid of ``ends``, straight-through; ``offset`` shifts the rounding."""
     scale, zero = (value.unsqueeze(-1) for value in soft_grid(*ends, grid))
     steps = grid.grouped(weight) / scale
-    steps = ste_round(steps if offset is None else steps + grid.grouped(offset))
-    codes = (steps + zero).clamp(0, grid.q_max)
+    codes = grid.codes(steps if offset is None else steps + grid.grouped(offset), zero, ste_round)
     return (scale * (codes - zero)).flatten(1)
 
 

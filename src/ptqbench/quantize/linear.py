@@ -15,9 +15,10 @@ from ptqbench.quantize.orthogonal import Orthogonal, from_state
 class QuantizedLinear:
     """Codes and grid of one linear ``y = W x``, ``W`` of ``[m, n]``.
 
-    ``codes`` uint8 ``[m, n]``; ``scale`` float32 and ``zero`` uint8 ``[m, groups]``; ``channel_scale`` float32 ``[n]``
-    divides the input where no neighbour could absorb it; ``right`` transforms the input after that and ``left`` the
-    output: ``W = left (scale (codes - zero)) rightᵀ / channel_scale``.
+    ``codes`` uint8 ``[m, n]``; ``scale`` float32 and ``zero`` uint8 ``[m, groups]``, or float32 on a half-integer grid
+    (QuIP's own), where it is the constant ``(2^bits - 1) / 2``; ``channel_scale`` float32 ``[n]`` divides the input
+    where no neighbour could absorb it; ``right`` transforms the input after that and ``left`` the output:
+    ``W = left (scale (codes - zero)) rightᵀ / channel_scale``.
     """
 
     codes: Tensor
@@ -35,15 +36,23 @@ class QuantizedLinear:
         return self.codes.shape[1] // self.scale.shape[1]
 
     @property
+    def half_integer(self) -> bool:
+        """Whether the zero-point is QuIP's, which no packed format holds."""
+        return self.zero.is_floating_point()
+
+    @property
     def packed_bytes(self) -> int:
-        """Bytes of the packed codes, 16-bit scales and, on asymmetric grids, packed zero-points."""
-        zeros = 0 if self.symmetric else self.zero.numel() * self.bits
-        scales = 16 * (self.scale.numel() + (0 if self.channel_scale is None else self.channel_scale.numel()))
-        return (self.codes.numel() * self.bits + scales + zeros + 7) // 8
+        """Bytes of packed codes, 16-bit scales and transforms and, where they are not constant, packed zero-points."""
+        constant = self.symmetric or self.half_integer
+        zeros = 0 if constant else self.zero.numel() * self.bits
+        sides = [t for side in (self.right, self.left) if side is not None for t in side.state().values()]
+        extra = [t for t in (self.scale, self.channel_scale, *sides) if t is not None]
+        return (self.codes.numel() * self.bits + 16 * sum(t.numel() for t in extra) + zeros + 7) // 8
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
-        steps = self.codes.to(torch.int16) - self.zero.to(torch.int16).repeat_interleave(self.group_size, 1)
+        zero = self.zero if self.half_integer else self.zero.to(torch.int16)
+        steps = self.codes.to(torch.int16) - zero.repeat_interleave(self.group_size, 1)
         weight = steps.to(dtype) * self.scale.to(dtype).repeat_interleave(self.group_size, 1)
         if self.channel_scale is None and self.right is None and self.left is None:
             return weight

@@ -88,8 +88,8 @@ def losses(
 
 
 def nearest_losses(state: BlockState, grid: Grid) -> dict[str, float]:
-    """Proxy loss of rounding each linear to nearest on its full range, before any transform."""
-    found = {}
+    """Proxy loss of rounding each linear to nearest on its full range (integer zero), before any transform."""
+    found, grid = {}, replace(grid, half_integer=False)
     for site in state.sites:
         hessian = state.statistics[site.name].hessian
         for linear in site.linears:

@@ -74,6 +74,6 @@ def round_site(problem: Problem, iterations: int, batch_size: int, seed: int) ->
     assert problem.offset is not None
     scale, zero = problem.fit()
     grid = problem.grid
-    steps = torch.round(grid.grouped(problem.weight) / scale.unsqueeze(-1) + grid.grouped(problem.offset))
-    codes = (steps + zero.unsqueeze(-1)).clamp(0, grid.q_max)
+    steps = grid.grouped(problem.weight) / scale.unsqueeze(-1) + grid.grouped(problem.offset)
+    codes = grid.codes(steps, zero.unsqueeze(-1), torch.round)
     return Rounded(codes.flatten(1), scale, zero)

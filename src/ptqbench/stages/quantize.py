@@ -45,7 +45,8 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     verify(args.calibration)
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     tokens = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
-    grid = Grid(scheme["bits"], scheme["group_size"], scheme["symmetric"])
+    half_integer = recipe["range"].get("zero") == "half_integer"
+    grid = Grid(scheme["bits"], scheme["group_size"], scheme["symmetric"], half_integer)
     torch.set_grad_enabled(False)
     cell = PropagatedCell(checkpoint, recipe, grid, args.statistics.parent, torch.device(device), tokens)
     with torch.enable_grad():

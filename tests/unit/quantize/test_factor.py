@@ -77,3 +77,10 @@ def test_gives_up_on_a_matrix_that_no_damping_saves() -> None:
     assert factor.upper is None
     assert factor.attempts == 6  # three rungs up to LARGEST_DAMP, in two precisions
     assert LARGEST_DAMP == 1.0
+
+
+def test_a_damp_above_the_ladder_is_taken_as_asked() -> None:
+    hessian = moment(24, 200)
+    factor = inverse_factor(hessian, 5 * LARGEST_DAMP)
+    assert (factor.damp, factor.attempts) == (5 * LARGEST_DAMP, 1)
+    assert_inverts(factor.upper, damped(hessian, factor.damp), 1e-9)

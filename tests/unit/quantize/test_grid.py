@@ -156,3 +156,29 @@ def test_a_group_size_that_does_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="48 does not divide 64"):
         Grid(4, 48).grouped(torch.zeros(2, 64))
     assert Grid(4, -1).grouped(torch.zeros(2, 64)).shape == (2, 1, 64)
+
+
+@settings(max_examples=100, deadline=None)
+@given(row=rows, bits=st.integers(2, 8))
+def test_half_integer_grid_is_quips(row: list[float], bits: int) -> None:
+    grid, values = Grid(bits, half_integer=True), torch.tensor(row, dtype=torch.float64)
+    scale, zero = fit(values, grid)
+    assert zero.item() == grid.q_max / 2
+    codes = grid.encode(values, scale, zero)
+    distance = [
+        abs(oracle.quip_value(code, scale.item(), bits) - x) for code, x in zip(codes.tolist(), row, strict=True)
+    ]
+    nearest = [abs(oracle.quip_value(oracle.quip_code(x, scale.item(), bits), scale.item(), bits) - x) for x in row]
+    assert distance == pytest.approx(nearest, rel=1e-9, abs=1e-12)  # codes may differ where two are equally near
+    decoded = [oracle.quip_value(code, scale.item(), bits) for code in codes.tolist()]
+    assert grid.decode(codes, scale, zero).tolist() == pytest.approx(decoded, rel=1e-12)
+
+
+def test_half_integer_levels_are_symmetric_where_the_integer_ones_are_lopsided() -> None:
+    ends = torch.tensor([-2.4, 2.4])
+    levels = {}
+    for half_integer in (True, False):
+        grid = Grid(2, half_integer=half_integer)
+        levels[half_integer] = grid.decode(torch.arange(4.0), *fit(ends, grid))
+    assert torch.equal(levels[True], -levels[True].flip(0))
+    assert levels[False][-1] == 2 * -levels[False][0]

@@ -70,3 +70,22 @@ def test_size_counts_codes_scales_and_the_zeros_of_asymmetric_grids() -> None:
     assert linear(3).packed_bytes == (M * N * 3 + 16 * M * 3 + M * 3 * 3 + 7) // 8
     assert linear(3, symmetric=True).packed_bytes == (M * N * 3 + 16 * M * 3) // 8
     assert linear(3, channel_scale=torch.ones(N)).packed_bytes - linear(3).packed_bytes == 2 * N
+
+
+def test_size_counts_the_transforms_of_a_linear() -> None:
+    side = kronecker(M, 2)
+    stored = sum(tensor.numel() for tensor in side.state().values())
+    assert linear(3, left=side).packed_bytes - linear(3).packed_bytes == 2 * stored
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_half_integer_zero_survives_storage_and_bfloat16(tmp_path: Path, bits: int) -> None:
+    given = linear(bits)
+    given.zero = torch.full_like(given.scale, (2**bits - 1) / 2)
+    save_file(given.state("up"), tmp_path / "linear.safetensors")
+    found = QuantizedLinear.from_state(load_file(tmp_path / "linear.safetensors"), "up")
+    assert found.half_integer
+    expected = (given.codes.double().view(M, -1, WIDTH) - (2**bits - 1) / 2) * given.scale.double().unsqueeze(-1)
+    assert torch.equal(found.dequantize().double(), expected.flatten(1))
+    assert torch.equal(found.dequantize(torch.bfloat16), expected.flatten(1).bfloat16())
+    assert found.packed_bytes == linear(bits, symmetric=True).packed_bytes

@@ -19,7 +19,7 @@ RANGES: dict[str, tuple[Bounds, oracle.Range]] = {
     "minmax": (minmax.bounds, oracle.minmax),
     "mse": (partial(mse.bounds, **mse.DEFAULTS), oracle.mse),
     "search": (partial(search.bounds, **search.DEFAULTS), oracle.search),
-    "rms": (partial(rms.bounds, **rms.DEFAULTS), oracle.rms),
+    "rms": (partial(rms.bounds, reach=2.4, zero="integer"), oracle.rms),
 }
 GRIDS = [Grid(2, 4), Grid(3, 8), Grid(4, -1, symmetric=True), Grid(2, 8, symmetric=True), Grid(3, 1)]
 
@@ -80,7 +80,29 @@ def test_search_clips_the_two_ends_of_an_asymmetric_group_alike() -> None:
 
 def test_rms_is_a_multiple_of_the_root_mean_square() -> None:
     weight = torch.tensor([[[3.0, -4.0], [0.0, 0.0]]])
-    low, high = rms.bounds(weight, Grid(4, 2), None, reach=2.0)
+    low, high = rms.bounds(weight, Grid(4, 2), None, reach=2.0, zero="integer")
     assert high[0, 0].item() == pytest.approx(2.0 * (12.5**0.5))
     assert torch.equal(low, -high)
     assert high[0, 1].item() == 0.0
+
+
+@pytest.mark.parametrize(("bits", "reach", "error"), [(2, 1.4935, 0.11885), (3, 2.0510, 0.03744), (4, 2.5139, 0.01154)])
+def test_normal_reach_is_that_of_the_best_uniform_quantizer(bits: int, reach: float, error: float) -> None:
+    """Max, Quantizing for minimum distortion, 1960, table II (equally spaced levels)."""
+    assert rms.normal_reach(bits) == pytest.approx(reach, abs=2e-3)
+    assert rms.normal_error(reach, bits) == pytest.approx(error, rel=2e-3)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_rms_by_default_loses_to_no_other_reach_on_normal_weights(bits: int) -> None:
+    weight = torch.randn(4, 1, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    grid = Grid(bits, half_integer=True)
+
+    def error(reach: float | None) -> float:
+        scale, zero = grid.from_bounds(*rms.bounds(weight, grid, None, reach, "half_integer"))
+        codes = grid.encode(weight, scale.unsqueeze(-1), zero.unsqueeze(-1))
+        return (grid.decode(codes, scale.unsqueeze(-1), zero.unsqueeze(-1)) - weight).square().mean().item()
+
+    best = rms.normal_reach(bits)
+    assert error(None) <= 1.01 * min(error(factor * best) for factor in (0.8, 0.9, 1.1, 1.25))
+    assert error(None) < error(0.7 * best)
