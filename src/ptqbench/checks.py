@@ -8,7 +8,7 @@ from typing import Any
 from ptqbench.errors import UserError, about, did_you_mean
 from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
-from ptqbench.models.headers import read_config, read_headers
+from ptqbench.models.headers import parts, read_config, read_headers
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
@@ -94,9 +94,9 @@ def read_shapes(model: str, folder: Path) -> Shapes:
     """Shapes of the linears to quantize of a local model, by checkpoint name; what is missing is named."""
     where = f"config: models.{model}.path"
     settings = read_config(folder, where)
-    adapter = load_adapter(settings, where)
     headers = read_headers(folder, where)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+    adapter = load_adapter(settings, where).named_as(headers)
+    if not any((folder / part / name).is_file() for part in ("", *parts(folder)) for name in TOKENIZERS):
         raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
     found = {}
     for block in range(adapter.n_blocks(settings)):

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+from ptqbench.models.headers import read_config
+
 IMAGE_TOKEN = -200
 MODEL_TYPE = "llava_llama"
-PARTS = ("llm", "vision_tower", "mm_projector")
 
 
 def neighbours(features: Tensor) -> Tensor:
@@ -107,14 +108,19 @@ class Vila(nn.Module):
         return cls(config, llm, tower).to(dtype)
 
     @classmethod
-    def from_pretrained(cls, folder: Path, dtype: torch.dtype = torch.float32, **extra: Any) -> Vila:
-        """Read a VILA folder; ``extra`` goes to the language model's loader."""
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        llm = AutoModelForCausalLM.from_pretrained(folder / "llm", dtype=dtype, **extra)
+    def from_pretrained(
+        cls, folder: Path, dtype: torch.dtype = torch.float32, output_loading_info: bool = False, **options: Any
+    ) -> Any:
+        """Read a VILA folder; ``options`` and what is told of loading are the language model's."""
+        config = read_config(folder, str(folder))
+        llm, told = AutoModelForCausalLM.from_pretrained(
+            folder / "llm", dtype=dtype, output_loading_info=True, **options
+        )
         tower = AutoModel.from_pretrained(folder / "vision_tower", dtype=dtype)
-        model = cls(config, llm, tower).to(dtype)
+        model = cls(config, llm, tower)
+        model.mm_projector.to(dtype)  # not the whole: rotary frequencies stay in float32
         model.mm_projector.load_state_dict(load_file(folder / "mm_projector" / "model.safetensors"))
-        return model
+        return (model, told) if output_loading_info else model
 
     def save_pretrained(self, folder: Path) -> None:
         """Write a VILA folder under the names that its hub checkpoints have."""

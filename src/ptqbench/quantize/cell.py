@@ -55,7 +55,7 @@ class Cell:
         tensors = {name: t.to(self.device, torch.float32) for name, t in self.checkpoint.block(index).items()}
         return BlockState(
             index,
-            self.checkpoint.config,
+            self.checkpoint.text_config,
             sites,
             self.checkpoint.adapter.writers,
             tensors,
@@ -100,8 +100,7 @@ class Cell:
         return {site: SiteStatistics.from_tensors(tensors, site, self.device, str(file)) for site in sites}
 
     def _outside_tensors(self) -> dict[str, Tensor]:
-        adapter = self.checkpoint.adapter
-        names = [f"{name}.weight" for name in (adapter.embedding, adapter.final_norm, adapter.head)]
+        names = self.checkpoint.adapter.outside()
         return {name: self.checkpoint.tensor(name).float() for name in names if name in self.checkpoint.headers}
 
 

@@ -32,7 +32,7 @@ def fold_scale(state: BlockState, site: Site, scale: Tensor) -> None:
     if producer.kind == "norm":
         scale = _fold_into_norm(state, producer.name, scale)
     else:
-        rows = scale if producer.kind == "linear" else _per_kv_head(state, scale)
+        rows = _all_rows(state, producer.name, scale) if producer.kind == "linear" else _per_kv_head(state, scale)
         _divide_rows(state, producer.name, rows)
     for linear in site.linears:
         state.tensors[f"{linear}.weight"] = state.weight(linear) * scale
@@ -54,6 +54,11 @@ def _divide_rows(state: BlockState, linear: str, rows: Tensor) -> None:
     if f"{linear}.bias" in state.tensors:
         state.tensors[f"{linear}.bias"] = state.tensors[f"{linear}.bias"] / rows
     state.row_scale[linear] = state.row_scale.get(linear, torch.ones_like(rows)) * rows
+
+
+def _all_rows(state: BlockState, linear: str, scale: Tensor) -> Tensor:
+    """The scale of a linear's first rows, and one for the rows that others read."""
+    return torch.cat([scale, scale.new_ones(len(state.weight(linear)) - len(scale))])
 
 
 def _per_kv_head(state: BlockState, scale: Tensor) -> Tensor:

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import FAMILIES, logits, make_cell, make_model, relative, transformed_tensors, write_statistics
-from transformers import AutoConfig, AutoModelForCausalLM
+from tiny_models import (
+    FAMILIES,
+    logits,
+    make_cell,
+    make_model,
+    relative,
+    save_with,
+    transformed_tensors,
+    write_statistics,
+)
 
 from ptqbench.quantize.grid import Grid
 
@@ -46,13 +54,7 @@ def test_statistics_equal_those_of_the_transformed_model(
     model: tuple[Path, Path], tmp_path: Path, transform: object
 ) -> None:
     cell = make_cell(*model, {"transform": transform}, Grid(3, 32))
-    config = AutoConfig.from_pretrained(model[0])
-    for key, value in cell.outside().config.items():
-        setattr(config, key, value)
-    moved = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    moved.load_state_dict(transformed_tensors(cell), strict=False)
-    moved.tie_weights()
-    moved.save_pretrained(tmp_path / "moved")
+    save_with(cell, transformed_tensors(cell), tmp_path / "moved")
     real = make_cell(tmp_path / "moved", write_statistics(tmp_path / "moved", tmp_path / "statistics"), {}, Grid(3, 32))
     for index in range(cell.n_blocks):
         state, expected = cell.state(index), real.state(index)
