@@ -105,7 +105,9 @@ class Vila(nn.Module):
         """A model with random weights; ``llm_cfg`` and ``vision_tower_cfg`` hold the whole configs of their parts."""
         llm = AutoModelForCausalLM.from_config(part_config(config["llm_cfg"]), dtype=dtype)
         tower = AutoModel.from_config(part_config(config["vision_tower_cfg"]), dtype=dtype)
-        return cls(config, llm, tower).to(dtype)
+        model = cls(config, llm, tower)
+        model.mm_projector.to(dtype)
+        return model
 
     @classmethod
     def from_pretrained(

@@ -53,7 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         with fast_mamba() if mamba else nullcontext():
             outcome = train(model, stream, schedule, device, compiles=not mamba)
 
-    model.to(torch.bfloat16).eval()
+    model.eval()
+    for parameter in model.parameters():  # and no buffer: rotary frequencies are float32 after loading, too
+        parameter.data = parameter.data.to(torch.bfloat16)
     scores = {path.name: score(model, tokenizer, path, context) for path in args.evaluate}
     accuracies = {}
     if args.test_images:
