@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from ptqbench import spec
+from ptqbench.config import hand_on, take_over
 from ptqbench.devices import gpu_slots, visible_gpus
 from ptqbench.errors import UserError
 from ptqbench.fingerprint import fingerprint
@@ -32,12 +33,15 @@ LOGS = "logs"
 
 # a user's mistake is one line, not a traceback
 try:
+    if not workflow.is_main_process:
+        take_over(config)
     PLAN = Plan(config, Path(os.path.relpath(workflow.basedir)))
 except UserError as error:
     sys.exit(f"error: {error}")
 
 # once a run, not again in every job that Snakemake starts as a process of its own
 if workflow.is_main_process:
+    hand_on(config, Path(".snakemake"))
     if enter(Path(".snakemake")):
         print("An earlier run was killed: its lock is released.", file=sys.stderr)
     for line in PLAN.damaged(Path(RESULTS)):
