@@ -2,7 +2,7 @@
 rule export:
     input:
         model=rules.prepare.output,
-        quantized=rules.quantize.output,
+        quantized=codes,
     output:
         f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
     log:
