@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
-from ptqbench.models.load import load_model
+from ptqbench.models.load import image_place, load_model
 from ptqbench.models.skeleton import Skeleton, run_block
 from ptqbench.models.vila import Vila
 from ptqbench.pocket import vision
@@ -48,10 +48,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
 SEEING = ("llava", "new llava", "vila")
 
 
-def make_model(folder: Path, family: str = "llama", dtype: torch.dtype = torch.float32) -> Path:
+def make_model(
+    folder: Path, family: str = "llama", dtype: torch.dtype = torch.float32, vocabulary: int = VOCAB
+) -> Path:
     """Save a random two-block model with grouped-query attention, norms away from one and biases away from zero."""
     torch.manual_seed(1)
-    shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": VOCAB}
+    shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": vocabulary}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
     settings = {"tie_word_embeddings": False, **shape, **heads, **FAMILIES[family]}
     model: Any
@@ -142,7 +144,7 @@ def inputs(model: Any) -> dict[str, Any]:
     ids = tokens()
     if not isinstance(model, Vila) and not hasattr(model.config, "vision_config"):
         return {"input_ids": ids}
-    place, features = vision.image_place(model)
+    place, features = image_place(model)
     ids[:, 2 : 2 + features] = place
     pixels = torch.from_numpy(tiny_images.noise(len(ids)))
     return {"input_ids": ids, "pixel_values": pixels.to(next(model.parameters()).dtype)}

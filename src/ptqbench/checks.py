@@ -32,6 +32,8 @@ def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
         raise UserError(f"{where}.{key} is {suite[key]!r}, which means nothing to kind '{suite['kind']}': remove it")
     for corpus_name, corpus in suite.get("corpora", {}).items():
         check_corpus(corpus, f"{where}.corpora.{corpus_name}", root)
+    for set_name, source in suite.get("questions", {}).items():
+        check_questions(source, f"{where}.questions.{set_name}", root)
     if "path" in suite and not (root / suite["path"]).is_dir():
         raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
     if "data" in suite and not (root / suite["data"]).is_dir():
@@ -66,6 +68,18 @@ def check_serving(config: dict[str, Any], cell: tuple[str, ...], suite: str, fol
             f"{where} is exported as {chosen} for backend '{spec.backend_of(config)}', which backend '{backend}' of "
             f"suite '{suite}' does not read: give the scheme a format, one of {', '.join(readable)}"
         )
+
+
+def check_questions(source: str, where: str, root: Path) -> None:
+    """A local file must exist; a name must be one of the hub's known sets."""
+    if source.endswith(".parquet"):
+        if not (root / source).is_file():
+            raise UserError(f"{where} is '{source}', and there is no such file: correct the path")
+        return
+    from ptqbench.data.hub_images import QUESTIONS
+
+    if source not in QUESTIONS:
+        raise UserError(f"{where} is '{source}', no .parquet file and no known set{did_you_mean(source, QUESTIONS)}")
 
 
 def check_corpus(corpus: str, where: str, root: Path) -> None:

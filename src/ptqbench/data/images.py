@@ -11,17 +11,25 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-# LLaVA-1.5's evaluation (arXiv 2310.03744): its turn, and what it asks of benchmarks with short answers
+# LLaVA-1.5's evaluation (arXiv 2310.03744, table 7): its turn, and what it asks of the benchmarks
 TURN = "USER: <image>\n{} ASSISTANT:"
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."
+LETTER = "\nAnswer with the option's letter from the given choices directly."
 
 
 class Item(NamedTuple):
-    """One question: the encoded image, the text and the right answers, any of which will do."""
+    """One question: the encoded image, the text and the right answers, any of which will do.
+
+    ``request`` follows the question; ``scoring`` is ``exact``, ``letter`` or ``votes`` (see ``evaluation.images``);
+    ``category`` has a score of its own besides.
+    """
 
     image: bytes
     question: str
     answers: tuple[str, ...]
+    request: str = SHORT_ANSWER
+    scoring: str = "exact"
+    category: str = ""
 
 
 def read_items(file: Path) -> list[Item]:

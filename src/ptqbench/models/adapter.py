@@ -46,7 +46,8 @@ class Adapter:
     ``excluded`` maps patterns of the matrices that stay in float to the reason. A model with images holds its language
     model's config under ``text``; ``module`` is what stands before ``layers`` and ``embed_tokens`` in the language
     model alone, if its names there are not the checkpoint's; ``outside_writers`` are linears outside the blocks that
-    write to the residual stream besides the embedding. ``other`` is the same family under other checkpoint names.
+    write to the residual stream besides the embedding. ``other`` is the same family under other checkpoint names, and
+    ``floats`` are modules in float by the part of their names that all names share.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Adapter:
     text: str | None = None
     module: str | None = None
     outside_writers: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
     other: Adapter | None = None
 
     def text_config(self, config: dict[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class Vila(nn.Module):
         return next(self.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
     def features(self) -> int:
         """Features of one image."""
         side = self.vision_tower.config.image_size // self.vision_tower.config.patch_size

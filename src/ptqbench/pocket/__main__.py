@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from ptqbench.data.images import SHORT_ANSWER, TURN, read_items
 from ptqbench.evaluation.perplexity import bits_per_byte, token_losses, windows
+from ptqbench.models.load import image_place
 from ptqbench.pocket import vision
 from ptqbench.pocket.card import write_card
 from ptqbench.pocket.corpus import encode, load_documents, train_tokenizer
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     schedule = Schedule(seed=recipe["seed"], **recipe["training"])
     if items:
         model = vision.build(recipe["model"], tokenizer)
-        questions = vision.Questions(items, tokenizer, vision.image_place(model))
+        questions = vision.Questions(items, tokenizer, image_place(model))
         outcome = vision.train(model, stream, questions, recipe["images"]["batch_size"], schedule, device)
     else:
         special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.bos_token_id)
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     scores = {path.name: score(model, tokenizer, path, context) for path in args.evaluate}
     accuracies = {}
     if args.test_images:
-        asked = vision.Questions(read_items(args.test_images)[: args.limit], tokenizer, vision.image_place(model))
+        asked = vision.Questions(read_items(args.test_images)[: args.limit], tokenizer, image_place(model))
         accuracies[args.test_images.name] = vision.accuracy(model, asked, tokenizer.eos_token_id, device)
     if items:
         vision.save(model, tokenizer, args.out)

@@ -14,7 +14,7 @@ from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGen
 
 from ptqbench.data.images import SHORT_ANSWER, TURN, Item, decode
 from ptqbench.evaluation.greedy import IMAGE, greedy, prompt_ids
-from ptqbench.models.vila import IMAGE_TOKEN, MODEL_TYPE, Vila, part_config, under_vision_model
+from ptqbench.models.vila import MODEL_TYPE, Vila, part_config, under_vision_model
 from ptqbench.pocket.train import Schedule, batches, optimize, text_loss
 
 CHAT_TEMPLATE = (
@@ -41,13 +41,6 @@ def build(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Any:
     side = vision.image_size // vision.patch_size
     shape = {"image_token_index": image_token, "image_seq_length": side * side}
     return LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=part_config(text), **shape))
-
-
-def image_place(model: Any) -> tuple[int, int]:
-    """The id that stands for an image's features, and how many of them an image has."""
-    if isinstance(model, Vila):
-        return IMAGE_TOKEN, model.features
-    return int(model.config.image_token_index), int(model.config.image_seq_length)
 
 
 class Questions:

@@ -28,6 +28,7 @@ def named(language: str, head: str, before: str) -> Adapter:
         },
         text="text_config",
         module="model",
+        floats=("lm_head", "vision_tower", "multi_modal_projector"),
         outside_writers=(f"{before}multi_modal_projector.linear_2",),
     )
 
