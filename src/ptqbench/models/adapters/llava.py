@@ -7,7 +7,7 @@ from ptqbench.models.adapters.llama import ADAPTER as LLAMA
 
 MODEL_TYPES = ("llava",)
 TOWER = "the vision tower, which text cannot calibrate; PTQ-Bench leaves it in float too"
-PROJECTOR = "a projector: 1 % of the weights, and no text to calibrate it on"
+PROJECTOR = "a projector: under 1 % of the weights, and no text to calibrate it on"
 
 
 def named(language: str, head: str, before: str) -> Adapter:
