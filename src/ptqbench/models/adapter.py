@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from itertools import groupby
 from typing import Any
 
 from ptqbench.errors import UserError
@@ -15,27 +17,44 @@ from ptqbench.members import members
 class Producer:
     """What a site's input comes from, and can absorb a per-channel scale exactly.
 
-    ``norm``: the weight (and bias) of a normalization all of whose readers are in the site;
-    ``linear``: the rows of a linear; ``value``: the rows of ``v_proj`` through attention, heads repeated under GQA.
+    ``norm``: the weight (and bias) of a normalization all of whose readers are in sites that name it;
+    ``linear``: the rows of a linear; ``value``: the rows of ``v_proj`` through attention, heads repeated under GQA,
+    where each head may have ``skip`` other rows before those of its values.
     """
 
     kind: str
     name: str
+    skip: int = 0
 
 
 @dataclass(frozen=True)
 class Site:
-    """The linears of a block that read the same tensor; they share one Hessian."""
+    """The linears of a block that read the same tensor; they share one Hessian.
+
+    ``readers`` read it too and stay in float (routers). A site of one expert sees the tokens routed to it: ``routed``
+    names the site that sees all of them. Sites whose names are the same up to a dot are computed side by side.
+    """
 
     name: str
     linears: tuple[str, ...]
     producer: Producer | None = None
     reads_stream: bool = False
+    readers: tuple[str, ...] = ()
+    routed: str | None = None
+
+    @property
+    def stage(self) -> str:
+        """What the names of sites that are computed side by side begin with."""
+        return self.name.split(".")[0]
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """One model family. Names are those of the checkpoint; block-relative names lack the ``blocks.<i>.`` prefix."""
+    """One model family. Names are those of the checkpoint; block-relative names lack the ``blocks.<i>.`` prefix.
+
+    ``writers`` are patterns of the linears that write to the residual stream; ``excluded`` says of every matrix in no
+    site, by a pattern of its name, why it stays in float.
+    """
 
     name: str
     blocks: str
@@ -44,6 +63,7 @@ class Adapter:
     head: str
     sites: Callable[[dict[str, Any], int], tuple[Site, ...]]
     writers: tuple[str, ...]
+    excluded: tuple[tuple[str, str], ...] = ()
 
     def n_blocks(self, config: dict[str, Any]) -> int:
         """Number of decoder blocks."""
@@ -52,6 +72,25 @@ class Adapter:
     def prefix(self, block: int) -> str:
         """Checkpoint prefix of a block's tensors."""
         return f"{self.blocks}.{block}."
+
+
+def stages(sites: Iterable[Site]) -> list[tuple[Site, ...]]:
+    """The sites in the order of computation, those that are computed side by side together."""
+    return [tuple(group) for _, group in groupby(sites, key=lambda site: site.stage)]
+
+
+def by_producer(sites: Iterable[Site]) -> list[tuple[Site, ...]]:
+    """The sites in groups that one producer feeds, and that one scale must serve; a site without one is alone."""
+    groups: dict[Producer | str, list[Site]] = {}
+    for site in sites:
+        groups.setdefault(site.producer or site.name, []).append(site)
+    return [tuple(group) for group in groups.values()]
+
+
+def reason_for_float(adapter: Adapter, name: str) -> str | None:
+    """Why the checkpoint's matrix ``name`` is not quantized, in one phrase; None where the adapter gives no reason."""
+    outside = {f"{adapter.embedding}.weight": "the embedding is a table", f"{adapter.head}.weight": "the head"}
+    return outside.get(name) or next((why for pattern, why in adapter.excluded if fnmatch(name, pattern)), None)
 
 
 def adapter_name(config: dict[str, Any], where: str) -> str:

@@ -11,6 +11,8 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from ptqbench.evaluation.perplexity import bits_per_byte, window_losses, windows
+from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
+from ptqbench.pocket.balance import balanced
 from ptqbench.pocket.card import write_card
 from ptqbench.pocket.corpus import encode, load_documents, train_tokenizer
 from ptqbench.pocket.train import Schedule, train
@@ -34,10 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.bos_token_id)
     config = AutoConfig.for_model(**recipe["model"], vocab_size=len(tokenizer), **special)
     model = AutoModelForCausalLM.from_config(config)
-    outcome = train(model, stream, Schedule(seed=recipe["seed"], **recipe["training"]), device)
-
-    model.to(torch.bfloat16).eval()
-    scores = {path.name: score(model, tokenizer, path, context) for path in args.evaluate}
+    with balanced(model, recipe.get("balance", 0.0)):
+        outcome = train(model, stream, Schedule(seed=recipe["seed"], **recipe["training"]), device)
+        model.to(torch.bfloat16).eval()
+        scores = {path.name: score(model, tokenizer, path, context) for path in args.evaluate}
     model.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
     where = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU"
