@@ -1,4 +1,4 @@
-"""Tiny random models of every dense family, and what the tests do with them."""
+"""Tiny random models of every family of decoders, and what the tests do with them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
+from ptqbench.models.experts import fuse, make_watchable
 from ptqbench.models.skeleton import Skeleton, run_block
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
@@ -26,6 +27,46 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2": {"model_type": "qwen2"},
     "qwen3": {"model_type": "qwen3", "head_dim": 32},
 }
+MIXTURES: dict[str, dict[str, Any]] = {
+    "mixtral": {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16},
+    "deepseek": {
+        "model_type": "deepseek",
+        "moe_intermediate_size": 64,
+        "n_routed_experts": 6,
+        "n_shared_experts": 2,
+        "num_experts_per_tok": 3,
+        "first_k_dense_replace": 1,
+    },
+    "deepseek_v2": {
+        "model_type": "deepseek_v2",
+        "moe_intermediate_size": 64,
+        "n_routed_experts": 6,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "first_k_dense_replace": 1,
+        "num_key_value_heads": 4,
+        "q_lora_rank": 64,
+        "kv_lora_rank": 32,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 32,
+    },
+    "qwen2_moe": {
+        "model_type": "qwen2_moe",
+        "moe_intermediate_size": 64,
+        "shared_expert_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "mlp_only_layers": [0],
+    },
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "moe_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "head_dim": 32,
+    },
+}
 
 
 def make_model(folder: Path, family: str = "llama", dtype: torch.dtype = torch.float32) -> Path:
@@ -33,7 +74,7 @@ def make_model(folder: Path, family: str = "llama", dtype: torch.dtype = torch.f
     torch.manual_seed(1)
     shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": VOCAB}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
-    settings = {"tie_word_embeddings": False, **shape, **heads, **FAMILIES[family]}
+    settings = {"tie_word_embeddings": False, **shape, **heads, **(FAMILIES | MIXTURES)[family]}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
@@ -91,7 +132,8 @@ def logits(cell: Cell, tensors: dict[str, Tensor]) -> Tensor:
     for key, value in cell.outside().config.items():
         setattr(config, key, value)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
-    missing, unexpected = model.load_state_dict({k: v.double() for k, v in tensors.items()}, strict=False)
+    make_watchable(model)
+    missing, unexpected = model.load_state_dict({k: v.double() for k, v in fuse(tensors).items()}, strict=False)
     assert not unexpected
     assert set(missing) <= ({"lm_head.weight"} if config.tie_word_embeddings else set())
     model.tie_weights()

@@ -32,7 +32,8 @@ class Site:
     """The linears of a block that read the same tensor; they share one Hessian.
 
     ``readers`` read it too and stay in float (routers). A site of one expert sees the tokens routed to it: ``routed``
-    names the site that sees all of them. Sites whose names are the same up to a dot are computed side by side.
+    names the site of all tokens that the mixture reads. Sites whose names are equal up to a dot are computed side by
+    side.
     """
 
     name: str
@@ -68,6 +69,11 @@ class Adapter:
     def n_blocks(self, config: dict[str, Any]) -> int:
         """Number of decoder blocks."""
         return int(config["num_hidden_layers"])
+
+    def writers_among(self, sites: Iterable[Site]) -> tuple[str, ...]:
+        """The linears of ``sites`` that write to the residual stream."""
+        linears = [linear for site in sites for linear in site.linears]
+        return tuple(linear for linear in linears if any(fnmatch(linear, pattern) for pattern in self.writers))
 
     def prefix(self, block: int) -> str:
         """Checkpoint prefix of a block's tensors."""

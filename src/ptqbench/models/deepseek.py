@@ -121,8 +121,12 @@ class DeepseekDecoderLayer(LlamaDecoderLayer):
             self.mlp = DeepseekMoe(config)
 
 
-class Initialized:
-    """Initial weights of the modules that hold bare parameters."""
+class Mixture:
+    """What Llama's classes do not know: bare parameters' initial weights, and that the experts' function may be set."""
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        return True  # otherwise inherited from Llama's, once one of those was asked
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -132,7 +136,7 @@ class Initialized:
                 init.normal_(parameter, mean=0.0, std=self.config.initializer_range)  # type: ignore[attr-defined]
 
 
-class DeepseekModel(Initialized, LlamaModel):
+class DeepseekModel(Mixture, LlamaModel):
     """The decoder without its head."""
 
     config_class = DeepseekConfig
@@ -144,7 +148,7 @@ class DeepseekModel(Initialized, LlamaModel):
         self.post_init()
 
 
-class DeepseekForCausalLM(Initialized, LlamaForCausalLM):
+class DeepseekForCausalLM(Mixture, LlamaForCausalLM):
     """The language model, as the hub's checkpoints name it."""
 
     config_class = DeepseekConfig

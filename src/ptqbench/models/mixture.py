@@ -29,5 +29,5 @@ def mixture_sites(
     for expert in range(n_experts):
         of = f"{experts}.{expert}"
         first.append(Site(f"mlp.{expert}", (f"{of}.{gate}", f"{of}.{up}"), source, reads_stream=True, routed="mlp"))
-        second.append(Site(f"mlp_out.{expert}", (f"{of}.{down}",), Producer("linear", f"{of}.{up}"), routed="mlp_out"))
+        second.append(Site(f"mlp_out.{expert}", (f"{of}.{down}",), Producer("linear", f"{of}.{up}"), routed="mlp"))
     return (*first, *second)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.experts import fuse, make_watchable
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Skeleton:
         config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=remote)
         with torch.device("meta"):
             self.model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote).eval()
+        make_watchable(self.model)
         adapter = checkpoint.adapter
         self._materialize(adapter.embedding, checkpoint.under(adapter.embedding + "."))
         self._rebuild_buffers()
@@ -82,7 +85,7 @@ class Skeleton:
     def _load(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
         real = {
             name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
-            for name, tensor in tensors.items()
+            for name, tensor in fuse(tensors).items()
         }
         module.load_state_dict(real, strict=True, assign=True)
         module.requires_grad_(False)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from reference import deepseek as reference
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from ptqbench.errors import UserError
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.deepseek import DeepseekForCausalLM
+from ptqbench.models.experts import NAME, make_watchable
 
 
 def make(folder: Path, **settings: object) -> DeepseekForCausalLM:
@@ -50,6 +51,15 @@ def test_checkpoints_have_the_hubs_names_and_load_again(tmp_path: Path) -> None:
     assert isinstance(again, DeepseekForCausalLM)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_its_experts_are_dispatched_even_after_a_llama_was_asked() -> None:
+    LlamaForCausalLM._can_set_experts_implementation()
+    config = AutoConfig.for_model("deepseek", num_hidden_layers=1, first_k_dense_replace=0)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    make_watchable(model)
+    assert model.config._experts_implementation == NAME
 
 
 def test_routing_that_is_not_softmax_is_refused_by_name() -> None:

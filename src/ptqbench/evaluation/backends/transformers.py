@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ptqbench.errors import UserError
 from ptqbench.evaluation.perplexity import window_losses
+from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 
 NAME = "transformers"
 

@@ -22,7 +22,7 @@ def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:
     mixture = mixture_sites(
         "mlp.experts",
         deepseek.PROJECTIONS,
-        int(config["num_experts"]),
+        int(config.get("num_experts") or config["num_local_experts"]),
         "post_attention_layernorm",
         readers,
         "mlp.shared_expert" if shared else None,
