@@ -1,4 +1,4 @@
-"""Tiny random models of every dense family, and what the tests do with them."""
+"""Tiny random models of every family of decoders, and what the tests do with them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
+from ptqbench.models.experts import make_watchable
 from ptqbench.models.load import image_place, load_model
 from ptqbench.models.skeleton import Skeleton, run_block
 from ptqbench.models.vila import Vila
@@ -46,6 +47,46 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "vila": {"model_type": "llava_llama"},
 }
 SEEING = ("llava", "new llava", "vila")
+MIXTURES: dict[str, dict[str, Any]] = {
+    "mixtral": {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16},
+    "deepseek": {
+        "model_type": "deepseek",
+        "moe_intermediate_size": 64,
+        "n_routed_experts": 6,
+        "n_shared_experts": 2,
+        "num_experts_per_tok": 3,
+        "first_k_dense_replace": 1,
+    },
+    "deepseek_v2": {
+        "model_type": "deepseek_v2",
+        "moe_intermediate_size": 64,
+        "n_routed_experts": 6,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "first_k_dense_replace": 1,
+        "num_key_value_heads": 4,
+        "q_lora_rank": 64,
+        "kv_lora_rank": 32,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 32,
+    },
+    "qwen2_moe": {
+        "model_type": "qwen2_moe",
+        "moe_intermediate_size": 64,
+        "shared_expert_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "mlp_only_layers": [0],
+    },
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "moe_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "head_dim": 32,
+    },
+}
 
 
 def make_model(
@@ -55,7 +96,7 @@ def make_model(
     torch.manual_seed(1)
     shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": vocabulary}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
-    settings = {"tie_word_embeddings": False, **shape, **heads, **FAMILIES[family]}
+    settings = {"tie_word_embeddings": False, **shape, **heads, **(FAMILIES | MIXTURES)[family]}
     model: Any
     if family in SEEING:
         tokenizer = tiny_images.tokenizer(("<image>",))
@@ -134,6 +175,7 @@ def logits(cell: Cell, tensors: dict[str, Tensor]) -> Tensor:
         saved = save_with(cell, {name: tensor.double() for name, tensor in tensors.items()}, Path(folder))
         options = {"dtype": torch.float64, "output_loading_info": True}
         model, told = load_model(saved, cell.checkpoint.adapter, **options)
+    make_watchable(model)  # the fused kernel of experts knows no float64
     assert not told["missing_keys"]
     assert not told["unexpected_keys"]
     return logits_of(model.eval())

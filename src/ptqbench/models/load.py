@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter
 from ptqbench.models.headers import parts
 from ptqbench.models.vila import IMAGE_TOKEN, Vila

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.experts import fuse, make_watchable
 
 CACHES = ("past_key_values", "cache_params", "use_cache")
 
@@ -48,6 +50,7 @@ class Skeleton:
         config = language_config(checkpoint, remote)
         with torch.device("meta"):
             self.model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote).eval()
+        make_watchable(self.model)
         inside = adapter.module
         self._blocks_at = f"{inside}.layers" if inside else adapter.blocks
         embedding = f"{inside}.embed_tokens" if inside else adapter.embedding
@@ -98,7 +101,7 @@ class Skeleton:
     def _load(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
         real = {
             name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
-            for name, tensor in tensors.items()
+            for name, tensor in fuse(tensors).items()
         }
         module.load_state_dict(real, strict=True, assign=True)
         module.requires_grad_(False)

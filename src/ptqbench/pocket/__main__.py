@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from ptqbench.data.images import SHORT_ANSWER, TURN, read_items
 from ptqbench.evaluation.perplexity import bits_per_byte, token_losses, windows
+from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.load import image_place
 from ptqbench.pocket import vision
+from ptqbench.pocket.balance import balanced
 from ptqbench.pocket.card import write_card
 from ptqbench.pocket.corpus import encode, load_documents, train_tokenizer
 from ptqbench.pocket.scan import fast_mamba
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         config = AutoConfig.for_model(**recipe["model"], vocab_size=len(tokenizer), **special)
         model = AutoModelForCausalLM.from_config(config)
         mamba = config.model_type == "mamba"
-        with fast_mamba() if mamba else nullcontext():
+        with fast_mamba() if mamba else balanced(model, recipe.get("balance", 0.0)):
             outcome = train(model, stream, schedule, device, compiles=not mamba)
 
     model.eval()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ptqbench.models.experts import fuse
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Bounds, diagonal_blocks
@@ -79,7 +80,7 @@ def soft_quantize(
 
 def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Tensor) -> Tensor:
     """Mean squared error of the block's output with ``weights`` in place of its own."""
-    replaced = {f"{name}.weight": weight for name, weight in weights.items()}
+    replaced = fuse({f"{name}.weight": weight for name, weight in weights.items()})
     autocast = torch.autocast("cuda", torch.bfloat16) if item.hidden.is_cuda else nullcontext()
     with autocast:
         out = functional_call(block, replaced, (item.hidden,), item.kwargs)

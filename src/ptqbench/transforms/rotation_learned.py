@@ -97,7 +97,7 @@ def cayley_step(rotation: Tensor, gradient: Tensor | None, rate: float) -> Tenso
 def rounding_loss(state: BlockState, grid: Grid) -> Tensor:
     """Proxy loss of a block under nearest rounding; codes are constants, so this is its gradient almost everywhere."""
     total = torch.zeros((), dtype=torch.float64, device=state.stacked(state.sites[0]).device)
-    for site in state.sites:
+    for site in (site for site in state.sites if site.linears):
         weight = state.stacked(site)
         scale, zero = (value.unsqueeze(-1) for value in soft_grid(*full_range(weight, grid), grid))
         groups = grid.grouped(weight)

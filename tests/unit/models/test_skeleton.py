@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import FAMILIES, make_model, tokens
+from tiny_models import FAMILIES, MIXTURES, make_model, tokens
 from torch import Tensor
 
 from ptqbench.models.checkpoint import Checkpoint
@@ -87,3 +87,15 @@ def test_a_missing_tensor_is_an_error(tmp_path: Path) -> None:
     tensors.pop("mlp.up_proj.weight")
     with pytest.raises(RuntimeError, match=r"mlp\.up_proj\.weight"):
         Skeleton(checkpoint, CPU, torch.float32).block(0, tensors)
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_blocks_of_a_mixture_are_those_of_the_whole_model(tmp_path: Path, family: str) -> None:
+    checkpoint = Checkpoint(make_model(tmp_path, family))
+    _, outputs = whole(tmp_path, torch.float32, tokens())
+    skeleton = Skeleton(checkpoint, CPU, torch.float32)
+    items = skeleton.inputs(tokens(), batch_size=6)
+    for index, expected in enumerate(outputs):
+        items[0].hidden = next(run_block(skeleton.block(index, checkpoint.block(index)), items))
+        torch.testing.assert_close(items[0].hidden, expected, rtol=1e-4, atol=1e-5)
+        skeleton.release(index)

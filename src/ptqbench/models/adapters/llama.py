@@ -32,5 +32,4 @@ ADAPTER = Adapter(
     head="lm_head",
     sites=sites,
     writers=("self_attn.o_proj", "mlp.down_proj"),
-    excluded={"lm_head.weight": "the head", "model.embed_tokens.weight": "an embedding"},
 )

@@ -21,8 +21,6 @@ def named(language: str, head: str, before: str) -> Adapter:
         sites=LLAMA.sites,
         writers=LLAMA.writers,
         excluded={
-            f"{head}.weight": "the head",
-            f"{language}.embed_tokens.weight": "an embedding",
             f"{before}vision_tower.*": TOWER,
             f"{before}multi_modal_projector.*": PROJECTOR,
         },

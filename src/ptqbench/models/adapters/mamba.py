@@ -9,8 +9,6 @@ from ptqbench.models.adapter import Adapter, Producer, Site
 MODEL_TYPES = ("mamba",)
 GROUP = 128  # what a usual group needs; other ranks of the time step would forbid every grouped scheme
 EXCLUDED = {
-    "lm_head.weight": "the head",
-    "backbone.embeddings.weight": "an embedding",
     "*.mixer.conv1d.weight": "a depthwise convolution",
     "*.mixer.A_log": "the logarithms of decay rates, no matrix",
     "*.mixer.dt_proj.weight": f"its inputs are no multiple of {GROUP}; 2 % of the weights",

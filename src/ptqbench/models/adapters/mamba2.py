@@ -25,9 +25,5 @@ ADAPTER = Adapter(
     head="lm_head",
     sites=sites,
     writers=("mixer.out_proj",),
-    excluded={
-        "lm_head.weight": "the head",
-        "backbone.embeddings.weight": "an embedding",
-        "*.mixer.conv1d.weight": "a depthwise convolution",
-    },
+    excluded={"*.mixer.conv1d.weight": "a depthwise convolution"},
 )

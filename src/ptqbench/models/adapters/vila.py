@@ -17,8 +17,6 @@ ADAPTER = Adapter(
     sites=LLAMA.sites,
     writers=LLAMA.writers,
     excluded={
-        "llm.lm_head.weight": "the head",
-        "llm.model.embed_tokens.weight": "an embedding",
         "vision_tower.*": TOWER,
         "mm_projector.*": PROJECTOR,
     },
