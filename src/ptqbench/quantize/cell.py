@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ptqbench.models.adapter import Site
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
 from ptqbench.quantize.state import BlockState, SiteStatistics
+from ptqbench.quantize.traffic import read_statistics
 
 
 @dataclass
@@ -55,11 +57,11 @@ class Cell:
         tensors = {name: t.to(self.device, torch.float32) for name, t in self.checkpoint.block(index).items()}
         return BlockState(
             index,
-            self.checkpoint.config,
+            self.checkpoint.text_config,
             sites,
-            self.checkpoint.adapter.writers,
+            self.checkpoint.adapter.writers_among(sites),
             tensors,
-            statistics if statistics is not None else self._shared(index, [site.name for site in sites]),
+            statistics if statistics is not None else self._shared(index, sites),
             self.checkpoint.dtype,
         )
 
@@ -94,14 +96,12 @@ class Cell:
             result.tensors = changed_tensors(state, self.checkpoint.block(index), result)
             yield result, records
 
-    def _shared(self, index: int, sites: list[str]) -> dict[str, SiteStatistics]:
+    def _shared(self, index: int, sites: tuple[Site, ...]) -> dict[str, SiteStatistics]:
         file = self.statistics / f"block-{index:03d}.safetensors"
-        tensors = load_file(file)
-        return {site: SiteStatistics.from_tensors(tensors, site, self.device, str(file)) for site in sites}
+        return read_statistics(load_file(file), sites, self.device, str(file))
 
     def _outside_tensors(self) -> dict[str, Tensor]:
-        adapter = self.checkpoint.adapter
-        names = [f"{name}.weight" for name in (adapter.embedding, adapter.final_norm, adapter.head)]
+        names = self.checkpoint.adapter.outside()
         return {name: self.checkpoint.tensor(name).float() for name in names if name in self.checkpoint.headers}
 
 

@@ -20,6 +20,7 @@ from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.state import BlockState
+from ptqbench.quantize.traffic import traffic
 from ptqbench.ranges import minmax
 from ptqbench.rounding import nearest
 
@@ -41,7 +42,12 @@ def quantize_site(
     result: QuantizedBlock,
     learned: Learned | None = None,
 ) -> None:
-    """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before."""
+    """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before.
+
+    An expert that no token came to is rounded to nearest, whatever the recipe's rounding.
+    """
+    if not site.linears:
+        return
     begun = time.monotonic()
     weights = {linear: state.weight(linear) for linear in site.linears}
     statistics = state.statistics[site.name]
@@ -55,7 +61,8 @@ def quantize_site(
         offset=torch.cat([learned.offset[name] for name in site.linears]) if learned and learned.offset else None,
         cross=None if statistics.cross is None else basis.second_moment(statistics.cross),
     )
-    rounded: Rounded = member("rounding", recipe["rounding"], "round_site")(reshape(problem, recipe))
+    rounding = recipe["rounding"] if statistics.tokens else {"name": "nearest"}
+    rounded: Rounded = member("rounding", rounding, "round_site")(reshape(problem, recipe))
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
     for index, (linear, weight) in enumerate(weights.items()):
@@ -66,6 +73,7 @@ def quantize_site(
                 "linear": f"{state.index}.{linear}",
                 "site": site.name,
                 **losses(state, linear, weight, quantized, statistics.hessian),
+                **(traffic(statistics) if site.routed else {}),
                 **rounded.record,
             }
         )
