@@ -67,7 +67,7 @@ def layers_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
     """One row per cell and linear: what quantization recorded there."""
     rows = []
     for cell in cells:
-        file = root / "quantized" / "/".join(cell["cell"]) / "manifest.json"
+        file = root / "quantized" / "/".join([*cell["cell"][:3], cell["spec"].get("codes", "-")]) / "manifest.json"
         if file.is_file():
             key = dict(zip(("model", "calibration", "method", "scheme"), cell["cell"], strict=True))
             rows += [{**key, **layer} for layer in load(file)["layers"]]
@@ -82,7 +82,7 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
     row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
     if spec["calibration"] is None:
         return row | {"bits_per_weight": 16.0, "checkpoint_bytes": packed["weight_bytes"], "fallbacks": []}
-    made = load(root / "quantized" / "/".join(cell) / "manifest.json")
+    made = load(root / "quantized" / "/".join([*cell[:3], spec["codes"]]) / "manifest.json")
     fallbacks = [f"{layer['linear']}: {layer['fallback']}" for layer in made["layers"] if layer.get("fallback")]
     if packed["reason"]:
         fallbacks.append(f"served dense: {packed['reason']}")
