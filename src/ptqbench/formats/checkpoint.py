@@ -23,6 +23,7 @@ CARRIED = (
     "generation_config.json",
     "*.jinja",
     "*.model",
+    "configuration_*.py",
 )
 INDEX = "model.safetensors.index.json"
 
