@@ -11,7 +11,7 @@ from ptqbench.formats.choice import candidates, choose, formats
 from ptqbench.formats.layout import Layout
 from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
-from ptqbench.models.headers import read_config, read_headers
+from ptqbench.models.headers import parts, read_config, read_headers
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
@@ -32,6 +32,8 @@ def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
         raise UserError(f"{where}.{key} is {suite[key]!r}, which means nothing to kind '{suite['kind']}': remove it")
     for corpus_name, corpus in suite.get("corpora", {}).items():
         check_corpus(corpus, f"{where}.corpora.{corpus_name}", root)
+    for set_name, source in suite.get("questions", {}).items():
+        check_questions(source, f"{where}.questions.{set_name}", root)
     if "path" in suite and not (root / suite["path"]).is_dir():
         raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
     if "data" in suite and not (root / suite["data"]).is_dir():
@@ -68,6 +70,18 @@ def check_serving(config: dict[str, Any], cell: tuple[str, ...], suite: str, fol
         )
 
 
+def check_questions(source: str, where: str, root: Path) -> None:
+    """A local file must exist; a name must be one of the hub's known sets."""
+    if source.endswith(".parquet"):
+        if not (root / source).is_file():
+            raise UserError(f"{where} is '{source}', and there is no such file: correct the path")
+        return
+    from ptqbench.data.hub_images import QUESTIONS
+
+    if source not in QUESTIONS:
+        raise UserError(f"{where} is '{source}', no .parquet file and no known set{did_you_mean(source, QUESTIONS)}")
+
+
 def check_corpus(corpus: str, where: str, root: Path) -> None:
     """A local file must exist and have a readable format; a name must be one of the known corpora."""
     if is_hub_name(corpus):
@@ -102,8 +116,13 @@ def check_windows(name: str, suite: dict[str, Any], model: str, folder: Path | N
         where = f"config: suites.{name}.corpora.{corpus_name}"
         if not is_hub_name(corpus):
             longest: int = members("evaluation")["perplexity"]["LONGEST_WINDOW"]
-            context = read_config(folder, where).get("max_position_embeddings", longest) if folder else 1
+            context = _text_config(folder, where).get("max_position_embeddings", longest) if folder else 1
             _check_tokens(corpus, suite.get("window", min(context, longest)), model, folder, where, "window", root)
+
+
+def _text_config(folder: Path, where: str) -> dict[str, Any]:
+    config = read_config(folder, where)
+    return load_adapter(config, where).text_config(config)
 
 
 def _check_tokens(corpus: str, length: int, model: str, folder: Path | None, where: str, key: str, root: Path) -> None:
@@ -113,11 +132,15 @@ def _check_tokens(corpus: str, length: int, model: str, folder: Path | None, whe
 
     with about(f"{where} is '{corpus}'"):
         documents, separator = read_corpus(str(root / corpus), "calibration")
-    if folder is None or not (folder / "tokenizer.json").is_file():
+    if folder is None:
+        return
+    files = [folder / part / "tokenizer.json" for part in ("", *parts(folder))]
+    files = [file for file in files if file.is_file()]
+    if not files:
         return
     from tokenizers import Tokenizer
 
-    found = len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(separator.join(documents)).ids)
+    found = len(Tokenizer.from_file(str(files[0])).encode(separator.join(documents)).ids)
     if found < length:
         raise UserError(
             f"{where} is '{corpus}', which model '{model}' reads as {found} tokens, fewer than a {key} of {length}: "
@@ -129,9 +152,9 @@ def read_shapes(model: str, folder: Path) -> Shapes:
     """Shapes of the linears to quantize of a local model, by checkpoint name; what is missing is named."""
     where = f"config: models.{model}.path"
     settings = read_config(folder, where)
-    adapter = load_adapter(settings, where)
     headers = read_headers(folder, where)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+    adapter = load_adapter(settings, where).named_as(headers)
+    if not any((folder / part / name).is_file() for part in ("", *parts(folder)) for name in TOKENIZERS):
         raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
     found = {}
     for block in range(adapter.n_blocks(settings)):

@@ -96,7 +96,8 @@ class Plan:
         settings = self.config["suites"][suite]
         folder = sorted((self.root / settings["path"]).rglob("*")) if "path" in settings else []
         tasks = [file.relative_to(self.root).as_posix() for file in folder if file.is_file()]
-        return self._digests([*settings.get("corpora", {}).values(), *tasks])
+        questions = [source for source in settings.get("questions", {}).values() if source.endswith(".parquet")]
+        return self._digests([*settings.get("corpora", {}).values(), *questions, *tasks])
 
     def adapter(self, model: str, results: Path) -> str | None:
         """The adapter of a model; None for one of the hub that nothing was made of yet."""

@@ -54,6 +54,17 @@ class Client:
                 raise Unanswered("the answer broke off", error) from error
         return sorted(choices, key=lambda choice: choice["index"])
 
+    def chat(self, content: list[dict[str, Any]], **options: Any) -> str:
+        """The answer of ``/v1/chat/completions`` to one turn of the user."""
+        turn = [{"role": "user", "content": content}]
+        body = {"model": MODEL, "messages": turn, "temperature": 0, **options}
+        with self._open("/v1/chat/completions", body) as response:
+            try:
+                answer: str = json.loads(response.read())["choices"][0]["message"]["content"]
+            except (OSError, HTTPException, json.JSONDecodeError) as error:
+                raise Unanswered("the answer broke off", error) from error
+        return answer
+
     def stream(self, prompt: list[int], **options: Any) -> Iterator[dict[str, Any]]:
         """Chunks of one completion, as they come."""
         body = {"model": MODEL, "prompt": [prompt], "temperature": 0, "stream": True, **options}

@@ -32,7 +32,8 @@ def candidates(backend: str, layout: Layout, asked: str) -> list[Row]:
     """
     rows = [row for row in table()[backend] if _matches(row, layout)]
     if asked != "auto":
-        rows = [row for row in rows if row["format"] == asked or "model_types" in row]
+        others = [row for row in rows if "model_types" in row and asked != "dense"]
+        rows = [row for row in rows if row["format"] == asked or row in others]
     found: list[Row] = []
     for row in rows:
         found.append({key: row[key] for key in DECIDES if key in row})
@@ -48,6 +49,12 @@ def formats(backend: str, layout: Layout) -> dict[str, list[str]]:
         if "model_types" not in row and _matches(row, layout):
             found.setdefault(row["format"], row.get("flags", []))
     return found
+
+
+def instead(backend: str, layout: Layout, model_type: str) -> str:
+    """The backend that evaluates a model which ``backend`` has not; ``backend`` itself for all others."""
+    rows = (row for row in table()[backend] if model_type in row.get("model_types", []) and _matches(row, layout))
+    return next((row["backend"] for row in rows if "backend" in row), backend)
 
 
 def modules(cell: dict[str, Any]) -> list[str]:

@@ -57,7 +57,7 @@ class Cell:
         tensors = {name: t.to(self.device, torch.float32) for name, t in self.checkpoint.block(index).items()}
         return BlockState(
             index,
-            self.checkpoint.config,
+            self.checkpoint.text_config,
             sites,
             self.checkpoint.adapter.writers_among(sites),
             tensors,
@@ -101,8 +101,7 @@ class Cell:
         return read_statistics(load_file(file), sites, self.device, str(file))
 
     def _outside_tensors(self) -> dict[str, Tensor]:
-        adapter = self.checkpoint.adapter
-        names = [f"{name}.weight" for name in (adapter.embedding, adapter.final_norm, adapter.head)]
+        names = self.checkpoint.adapter.outside()
         return {name: self.checkpoint.tensor(name).float() for name in names if name in self.checkpoint.headers}
 
 

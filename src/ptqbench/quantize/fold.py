@@ -34,7 +34,9 @@ def fold_scale(state: BlockState, site: Site, scale: Tensor) -> None:
     if producer.kind == "norm":
         scale = _fold_into_norm(state, producer.name, scale)
     else:
-        rows = scale if producer.kind == "linear" else _rows_of_values(state, producer, scale)
+        rows = (
+            _rows_of_values(state, producer, scale) if producer.kind == "value" else _all_rows(state, producer, scale)
+        )
         _divide_rows(state, producer.name, rows)
     for fed in (fed for fed in state.sites if fed.producer == producer):
         for linear in (*fed.linears, *fed.readers):
@@ -57,6 +59,11 @@ def _divide_rows(state: BlockState, linear: str, rows: Tensor) -> None:
     if f"{linear}.bias" in state.tensors:
         state.tensors[f"{linear}.bias"] = state.tensors[f"{linear}.bias"] / rows
     state.row_scale[linear] = state.row_scale.get(linear, torch.ones_like(rows)) * rows
+
+
+def _all_rows(state: BlockState, producer: Producer, scale: Tensor) -> Tensor:
+    """The scale of a linear's first rows, and one for the rows that others read."""
+    return torch.cat([scale, scale.new_ones(len(state.weight(producer.name)) - len(scale))])
 
 
 def _rows_of_values(state: BlockState, producer: Producer, scale: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from ptqbench.models.adapter import Site, stages
 from ptqbench.models.collect import showing, watching
 from ptqbench.models.experts import routed_alike, weight_view
 from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
+from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.cell import Cell, changed_tensors
 from ptqbench.quantize.learning import Ends, Learned, full_range, range_ends
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, quantize_site
@@ -111,11 +112,17 @@ class PropagatedCell(Cell):
 
     def _start(self, state: BlockState, learns_range: bool) -> Ends:
         """Where learning starts: the full range for a learned range, the range member's choice for learned rounding."""
-        linears = [(linear, state.statistics[site.name].hessian) for site in state.sites for linear in site.linears]
-        if learns_range:
-            return {linear: full_range(state.weight(linear), self.grid) for linear, _ in linears}
-        bounds = member("ranges", self.recipe["range"], "bounds")
-        return {linear: range_ends(state.weight(linear), self.grid, bounds, h) for linear, h in linears}
+        bounds = None if learns_range else member("ranges", self.recipe["range"], "bounds")
+        ends: Ends = {}
+        for site in state.sites:
+            basis = SiteBasis(state.channel_scale.get(site.name))
+            hessian = basis.second_moment(state.statistics[site.name].hessian)
+            for linear in site.linears:
+                weight = basis.forward(linear, state.weight(linear))
+                ends[linear] = (
+                    range_ends(weight, self.grid, bounds, hessian) if bounds else full_range(weight, self.grid)
+                )
+        return ends
 
 
 def collect(block: nn.Module, sites: tuple[Site, ...], inputs: list[BlockInput]) -> dict[str, SiteStatistics]:

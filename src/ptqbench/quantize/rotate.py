@@ -29,18 +29,21 @@ def rotate_block(state: BlockState, r1: Tensor, r2: Tensor | None) -> None:
 
 
 def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Tensor) -> dict[str, Any]:
-    """Rotate embedding and head in place (checkpoint names), folding the final norm into the head.
+    """Rotate embedding, head and what else writes to the stream in place, folding the final norm into the head.
 
-    A tied head becomes a tensor of its own; returns the changes that ``config.json`` needs.
+    Names are the checkpoint's. A tied head becomes a tensor of its own; returns the changes that ``config.json`` needs.
     """
     embedding, head, norm = f"{adapter.embedding}.weight", f"{adapter.head}.weight", f"{adapter.final_norm}.weight"
-    tied = head not in tensors
     gamma = tensors[norm].double()
-    source = tensors[embedding if tied else head].double()
+    source = tensors[head if head in tensors else embedding].double()
     tensors[head] = ((source * gamma) @ r1).float()
     tensors[embedding] = (tensors[embedding].double() @ r1).float()
     tensors[norm] = torch.ones_like(tensors[norm])
-    return {"tie_word_embeddings": False} if tied else {}
+    for writer in adapter.outside_writers:
+        tensors[f"{writer}.weight"] = (r1.T @ tensors[f"{writer}.weight"].double()).float()
+        if f"{writer}.bias" in tensors:
+            tensors[f"{writer}.bias"] = (tensors[f"{writer}.bias"].double() @ r1).float()
+    return adapter.untied()
 
 
 def _rotate_readers(state: BlockState, sites: tuple[Site, ...], r1: Tensor) -> None:

@@ -77,6 +77,10 @@ class BlockState:
         """The weight ``[m, n]`` of a linear."""
         return self.tensors[f"{linear}.weight"]
 
+    def scale_of(self, linear: str) -> Tensor | None:
+        """The scale ``[n]`` of a linear's input that folded nowhere."""
+        return next((self.channel_scale.get(site.name) for site in self.sites if linear in site.linears), None)
+
     def stacked(self, site: Site) -> Tensor:
         """The weights of a site's linears, one below the other."""
         return torch.cat([self.weight(linear) for linear in site.linears])
@@ -91,6 +95,12 @@ class BlockState:
     def device(self) -> torch.device:
         """Where the block's tensors are."""
         return next(iter(self.tensors.values())).device
+
+    @property
+    def value_width(self) -> int | None:
+        """The width of one value head; None in a block without attention."""
+        attends = any(site.producer is not None and site.producer.kind == "value" for site in self.sites)
+        return self.heads[2] if attends else None
 
     @property
     def heads(self) -> tuple[int, int, int]:

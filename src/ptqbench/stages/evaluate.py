@@ -9,8 +9,11 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import UserError, user_facing
 from ptqbench.fingerprint import fingerprint
+from ptqbench.formats.choice import instead
+from ptqbench.formats.layout import Layout
 from ptqbench.locks import claim
 from ptqbench.manifest import verify, versions, write_result
+from ptqbench.models.headers import read_config
 from ptqbench.stages.common import Meter, parser
 
 
@@ -53,14 +56,18 @@ def family(backend: str) -> str:
 def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from ptqbench.evaluation.backends.text import Setup, Text
 
-    spec, suite = args.spec, args.spec["suite"]
+    suite, folder = args.spec["suite"], Path(exported["checkpoint"])
+    model_type = read_config(folder, f"checkpoint {folder}")["model_type"]
+    name = instead(args.spec["backend"], Layout.of(args.spec), model_type)
+    changed = {} if name == args.spec["backend"] else {"backend": name, "serves": {exported["format"]: []}}
+    spec = args.spec | changed
     if exported["format"] not in spec["serves"]:
         raise UserError(
             f"suites.{suite['name']}.backend is '{spec['backend']}', which does not read {exported['format']}, the "
             f"format of this cell: give scheme '{spec['scheme']['name']}' a format, one of {', '.join(spec['serves'])}"
         )
     kind, backend = (importlib.import_module(name) for name in modules(spec))
-    text = Text(Path(exported["checkpoint"]), spec["model"]["trust_remote_code"])
+    text = Text(folder, spec["model"]["trust_remote_code"])
     setup = Setup(
         backend=spec["backend"],
         device=device,
@@ -73,7 +80,7 @@ def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str
     )
     with backend.opened(text, setup) as opened:
         rows = kind.run(opened, suite)
-        return rows, opened.record()
+        return rows, {"backend": name, **opened.record()}
 
 
 if __name__ == "__main__":

@@ -87,14 +87,15 @@ def held(row: dict[str, Any], asked: str, layout: Layout, linears: Iterable[Any]
 
 
 def kept_in_float(checkpoint: Any) -> list[str]:
-    """Linears that are not quantized (head, routers, a vision tower), by name."""
+    """Linears that are not quantized (head, routers, a vision tower), by name and, where names differ, by pattern."""
     adapter = checkpoint.adapter
     blocks = range(checkpoint.n_blocks)
     sites = ((block, site) for block in blocks for site in adapter.sites(checkpoint.config, block))
     quantized = {f"{adapter.prefix(block)}{linear}" for block, site in sites for linear in site.linears}
     weights = {name for name, header in checkpoint.headers.items() if len(header.shape) == 2}
     matrices = {name.removesuffix(".weight") for name in weights if name.endswith(".weight")}
-    return sorted((matrices | {adapter.head}) - quantized - {adapter.embedding})
+    names = sorted((matrices | {adapter.head}) - quantized - {adapter.embedding})
+    return names + [f"re:.*{name}.*" for name in adapter.floats]
 
 
 if __name__ == "__main__":

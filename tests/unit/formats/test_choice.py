@@ -11,7 +11,7 @@ from codes import quantized
 
 from ptqbench.errors import UserError
 from ptqbench.formats import choice
-from ptqbench.formats.choice import candidates, choose, formats, modules, table
+from ptqbench.formats.choice import candidates, choose, formats, instead, modules, table
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
 
@@ -31,10 +31,10 @@ def test_rows_name_formats_and_known_conditions() -> None:
     for rows in table().values():
         for row in rows:
             assert row["format"] in made
-            conditions = set(row) - {"format", "flags", "kernel", *choice.DECIDES}
+            conditions = set(row) - {"format", "flags", "kernel", "backend", *choice.DECIDES}
             assert conditions <= set(choice.CONDITIONS)
             assert all(isinstance(row[name], list) for name in conditions)
-            assert ("because" in row) is (row["format"] == "dense")
+            assert ("because" in row) is (row["format"] == "dense" or "backend" in row)
             assert ("zeros" in row) is (row["format"] == "gptq")
         assert set(rows[-1]) == {"format", "because"}
 
@@ -115,7 +115,8 @@ def test_activations_are_never_dropped() -> None:
 def test_architectures_decide_where_it_is_exported() -> None:
     rows = candidates(CUDA, Layout(3, 128, True), "auto")
     assert choose(rows, "auto", "llama")["format"] == "compressed_tensors"
-    assert choose(rows, "auto", "mixtral") == {**rows[1], "format": "dense"}
+    experts = next(row for row in rows if "mixtral" in row.get("model_types", []))
+    assert choose(rows, "auto", "mixtral") == {**experts, "format": "dense"}
     assert "Mamba" in choose(rows, "auto", "mamba")["because"]
     assert choose(candidates(CUDA, Layout(4, 128, True), "auto"), "auto", "mixtral")["format"] == "compressed_tensors"
     asked = candidates(CUDA, Layout(3, 128, True), "gptq")
@@ -124,7 +125,34 @@ def test_architectures_decide_where_it_is_exported() -> None:
         choose(asked, "gptq", "mamba")
 
 
+@pytest.mark.parametrize(
+    ("backend", "layout", "model", "expected"),
+    [
+        (CUDA, Layout(4, 128, False), "llava_llama", "transformers"),
+        (CUDA, Layout(16, -1, True), "llava_llama", "transformers"),
+        (CUDA, Layout(4, 128, False), "llava", CUDA),
+        (CUDA, Layout(4, 128, False), "mamba", CUDA),
+        (CUDA, Layout(8, -1, True, "int8"), "mamba", "transformers"),
+        (CUDA, Layout(8, -1, True, "int8"), "llama", CUDA),
+        ("vllm-cpu", Layout(4, 128, False), "mamba", "transformers"),
+        ("vllm-cpu", Layout(4, 128, False), "llava", "transformers"),
+        ("vllm-cpu", Layout(4, 128, False), "llama", "vllm-cpu"),
+        ("transformers", Layout(4, 128, False), "llava_llama", "transformers"),
+    ],
+    ids=str,
+)
+def test_a_backend_leaves_models_that_it_has_not_to_another(
+    backend: str, layout: Layout, model: str, expected: str
+) -> None:
+    assert instead(backend, layout, model) == expected
+
+
+def test_dense_can_always_be_asked_for() -> None:
+    for model in ("llava_llama", "mamba", "llama"):
+        assert choose(candidates(CUDA, Layout(4, 128, False), "dense"), "dense", model)["format"] == "dense"
+
+
 def test_a_cell_reaches_the_formats_of_its_rows() -> None:
     cell = {"rows": candidates(CUDA, Layout(2, 128, False), "auto")}
-    assert modules(cell) == ["ptqbench.formats.dense", "ptqbench.formats.gptq"]
+    assert modules(cell) == [f"ptqbench.formats.{name}" for name in ("compressed_tensors", "dense", "gptq")]
     assert modules({}) == []

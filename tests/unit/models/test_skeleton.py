@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_models import FAMILIES, MIXTURES, make_model, tokens
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.load import load_model
 from ptqbench.models.skeleton import Skeleton, run_block
 
 CPU = torch.device("cpu")
@@ -18,10 +18,12 @@ CPU = torch.device("cpu")
 
 def whole(folder: Path, dtype: torch.dtype, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Inputs and outputs of every block, from one forward pass of the whole model."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    adapter = Checkpoint(folder).adapter
+    model = load_model(folder, adapter, dtype=dtype).eval()
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    for layer in model.model.layers:
+    is_old = adapter.blocks.startswith("language_model.model")  # a name that checkpoints have and modules have not
+    for layer in model.get_submodule("model.language_model.layers" if is_old else adapter.blocks):
         layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         layer.register_forward_hook(lambda _, args, out: outputs.append(out[0] if isinstance(out, tuple) else out))
     with torch.no_grad():

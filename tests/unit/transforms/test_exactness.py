@@ -13,12 +13,11 @@ from tiny_models import (
     make_cell,
     make_model,
     relative,
+    save_with,
     transformed_tensors,
     write_statistics,
 )
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from ptqbench.models.experts import fuse
 from ptqbench.quantize import traffic
 from ptqbench.quantize.grid import Grid
 
@@ -58,13 +57,7 @@ def test_statistics_equal_those_of_the_transformed_model(
 ) -> None:
     monkeypatch.setattr(traffic, "WEIGHT", 1e-12)  # the prior of an expert's inputs is in the original basis
     cell = make_cell(*model, {"transform": transform}, Grid(3, 32))
-    config = AutoConfig.from_pretrained(model[0])
-    for key, value in cell.outside().config.items():
-        setattr(config, key, value)
-    moved = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    moved.load_state_dict(fuse(transformed_tensors(cell)), strict=False)
-    moved.tie_weights()
-    moved.save_pretrained(tmp_path / "moved")
+    save_with(cell, transformed_tensors(cell), tmp_path / "moved")
     real = make_cell(tmp_path / "moved", write_statistics(tmp_path / "moved", tmp_path / "statistics"), {}, Grid(3, 32))
     for index in range(cell.n_blocks):
         state, expected = cell.state(index), real.state(index)

@@ -27,7 +27,7 @@ def is_packed_mixture(folder: Path, settings: dict[str, Any]) -> bool:
     return any(slice_of(name.rpartition(".")[0]) for name in read_headers(folder, f"checkpoint {folder}"))
 
 
-def load(folder: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype) -> nn.Module:
+def load(folder: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype) -> Any:
     """The model of ``folder`` with its quantized weights, and activations, as the checkpoint's ``settings`` say."""
     if missing := lacking(folder):
         raise UserError(f"the checkpoint {folder} lacks the tensor {missing[0]}: export it again")

@@ -1,8 +1,8 @@
-"""Evaluation in process, through ``AutoModelForCausalLM.from_pretrained``: what any host can run."""
+"""Evaluation in process, through transformers' ``from_pretrained``: what any host can run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -10,12 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
+from ptqbench.data.images import Item, decode
 from ptqbench.errors import UserError
 from ptqbench.evaluation.backends.mixture import is_packed_mixture, load
 from ptqbench.evaluation.backends.text import Setup, Text
+from ptqbench.evaluation.greedy import greedy, prompt_ids
 from ptqbench.evaluation.perplexity import token_losses
+from ptqbench.models.adapter import load_adapter
+from ptqbench.models.headers import read_config
+from ptqbench.models.load import image_place, image_processor, load_model
 
 
 class Backend(Text):
@@ -30,14 +34,32 @@ class Backend(Text):
             self.model = load(folder, self.config, settings, dtype).to(device).eval()
             return
         options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
-        model, told = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
         if told["missing_keys"]:  # transformers fills them at random
             raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
-        self.model = model.to(device=device, dtype=dtype).eval()
+        self.model = model.to(device).eval()  # and no dtype: rotary frequencies stay in float32
 
     def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
         """See :func:`ptqbench.evaluation.perplexity.token_losses`."""
         return token_losses(self.model, cut, batch_size)
+
+    def answers(self, items: Sequence[Item], limit: int) -> list[str]:
+        """Greedy answers of at most ``limit`` tokens; prompts of one length are answered together."""
+        processor, place = image_processor(self.folder), image_place(self.model)
+
+        def tokenize(text: str, special: bool) -> list[int]:
+            return self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+
+        prompts = [prompt_ids(tokenize, self.prompt(item), *place) for item in items]
+        stop, found = self.tokenizer.eos_token_id, [""] * len(items)
+        for length in sorted({len(ids) for ids in prompts}):
+            rows = [row for row, ids in enumerate(prompts) if len(ids) == length]
+            images = [decode(items[row].image) for row in rows]
+            pixels = processor(images, return_tensors="pt")["pixel_values"].to(self.model.device, self.model.dtype)
+            ids = torch.tensor([prompts[row] for row in rows], device=self.model.device)
+            for row, answer in zip(rows, greedy(self.model, ids, pixels, [stop], limit), strict=True):
+                found[row] = self.tokenizer.decode(answer, skip_special_tokens=True).strip()
+        return found
 
     def harness(self, batch_size: int, length: int) -> Any:
         """The model as lm-eval takes it, for prompts of at most ``length`` tokens."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.data.images import Item
 from ptqbench.errors import UserError
 from ptqbench.evaluation import startup
 from ptqbench.evaluation.backends.text import Setup, Text
@@ -44,6 +47,18 @@ class Backend(Text):
             pairs = zip(batch.tolist(), choices, strict=True)
             losses = [prompt_losses(ids, choice["prompt_logprobs"]) for ids, choice in pairs]
             yield torch.tensor(losses, dtype=torch.float64)
+
+    def answers(self, items: Sequence[Item], limit: int) -> list[str]:
+        """Greedy answers of at most ``limit`` tokens, asked at once."""
+
+        def ask(item: Item) -> str:
+            image = base64.b64encode(item.image).decode()
+            seen = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+            said = {"type": "text", "text": item.question + item.request}
+            return self.client.chat([seen, said], max_tokens=limit, add_special_tokens=True).strip()
+
+        with ThreadPoolExecutor(max(1, len(items))) as pool:
+            return list(pool.map(ask, items))
 
     def harness(self, batch_size: int, length: int) -> Any:
         """lm-eval's client of the server, for prompts of at most ``length`` tokens and ``batch_size`` at a time."""

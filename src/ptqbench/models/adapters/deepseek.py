@@ -48,5 +48,5 @@ ADAPTER = Adapter(
     head="lm_head",
     sites=sites,
     writers=("self_attn.o_proj", "*.down_proj"),
-    excluded=(("*.mlp.gate.weight", ROUTER),),
+    excluded={"*.mlp.gate.weight": ROUTER},
 )

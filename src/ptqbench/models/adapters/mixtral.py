@@ -28,5 +28,5 @@ ADAPTER = Adapter(
     head="lm_head",
     sites=sites,
     writers=("self_attn.o_proj", "*.w2"),
-    excluded=(("*.block_sparse_moe.gate.weight", ROUTER),),
+    excluded={"*.block_sparse_moe.gate.weight": ROUTER},
 )

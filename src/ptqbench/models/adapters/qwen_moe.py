@@ -38,5 +38,5 @@ ADAPTER = Adapter(
     head="lm_head",
     sites=sites,
     writers=("self_attn.o_proj", "*.down_proj"),
-    excluded=(("*.mlp.gate.weight", ROUTER), ("*.mlp.shared_expert_gate.weight", "one row: it weighs an expert")),
+    excluded={"*.mlp.gate.weight": ROUTER, "*.mlp.shared_expert_gate.weight": "one row: it weighs an expert"},
 )
