@@ -90,13 +90,17 @@ MIXTURES: dict[str, dict[str, Any]] = {
 
 
 def make_model(
-    folder: Path, family: str = "llama", dtype: torch.dtype = torch.float32, vocabulary: int = VOCAB
+    folder: Path,
+    family: str = "llama",
+    dtype: torch.dtype = torch.float32,
+    vocabulary: int = VOCAB,
+    **changes: Any,
 ) -> Path:
     """Save a random two-block model with grouped-query attention, norms away from one and biases away from zero."""
     torch.manual_seed(1)
     shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": vocabulary}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
-    settings = {"tie_word_embeddings": False, **shape, **heads, **(FAMILIES | MIXTURES)[family]}
+    settings = {"tie_word_embeddings": False, **shape, **heads, **(FAMILIES | MIXTURES)[family], **changes}
     model: Any
     if family in SEEING:
         tokenizer = tiny_images.tokenizer(("<image>",))

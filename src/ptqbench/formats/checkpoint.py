@@ -26,6 +26,7 @@ CARRIED = (
     "processor_config.json",
     "*.jinja",
     "*.model",
+    "configuration_*.py",
 )
 INDEX = "model.safetensors.index.json"
 

@@ -61,8 +61,10 @@ def fuse(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, found in parts.items():
         halves = 1 + max(half for _, half in found)
         n_experts = 1 + max(expert for expert, _ in found)
-        rows = [torch.cat([found[e, half] for half in range(halves)]) for e in range(n_experts)]
-        fused[key] = torch.stack(rows)
+        places = [[(expert, half) for half in range(halves)] for expert in range(n_experts)]
+        if lost := {place for row in places for place in row} - set(found):
+            raise RuntimeError(f"{key}: the matrices of expert {min(lost)[0]} are missing")
+        fused[key] = torch.stack([torch.cat([found[place] for place in row]) for row in places])
     return fused
 
 
@@ -79,8 +81,10 @@ def watched_experts(self: Any, hidden: Tensor, index: Tensor, weights: Tensor) -
     """One expert after another: ``hidden [tokens, d]`` through ``index [tokens, top_k]``, summed with ``weights``.
 
     ``self.observer`` is shown the rows that each expert reads and those that its down projection reads, none where no
-    token came; ``self.chosen`` then keeps the router's choices, which ``self.forced`` replaces.
+    token came; ``self.chosen`` then keeps the router's choices, which ``self.forced`` replaces. ``self.represent`` is
+    how linears read their inputs (int8).
     """
+    represent: Callable[[Tensor], Tensor] | None = getattr(self, "represent", None)
     observer: Observer | None = getattr(self, "observer", None)
     forced: Tensor | None = getattr(self, "forced", None)
     index = index if forced is None else forced
@@ -91,8 +95,9 @@ def watched_experts(self: Any, hidden: Tensor, index: Tensor, weights: Tensor) -
         token, slot = torch.where(index == expert)
         if not len(token) and observer is None:
             continue
-        rows = hidden[token]
+        rows = hidden[token] if represent is None else represent(hidden[token])
         inner = self._apply_gate(F.linear(rows, self.gate_up_proj[expert]))
+        inner = inner if represent is None else represent(inner)
         if observer is not None:
             observer("in", expert, rows)
             observer("hidden", expert, inner)

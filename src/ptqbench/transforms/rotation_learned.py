@@ -112,10 +112,14 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
     from torch.func import functional_call
     from transformers import AutoModelForCausalLM
 
+    from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
+    from ptqbench.models.experts import fuse, make_watchable
+
     assert cell.tokens is not None
     tokens = cell.tokens.to(cell.device)
     model = AutoModelForCausalLM.from_pretrained(cell.checkpoint.folder, dtype=torch.float32).to(cell.device).eval()
     model.requires_grad_(False)
+    make_watchable(model)
     adapter = cell.checkpoint.adapter
 
     def loss(rotations: Rotations, step: int) -> Tensor:
@@ -132,7 +136,8 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
                     weight, full_range(weight, cell.grid), cell.grid
                 )
         batch = tokens[step % len(tokens)].unsqueeze(0)
-        return functional_call(model, tensors, (), {"input_ids": batch, "labels": batch, "use_cache": False}).loss
+        inputs = {"input_ids": batch, "labels": batch, "use_cache": False}
+        return functional_call(model, fuse(tensors), (), inputs).loss
 
     return loss
 

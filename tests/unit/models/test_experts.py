@@ -11,6 +11,7 @@ from tiny_models import MIXTURES, STATISTICS, make_model, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ptqbench.errors import UserError
 from ptqbench.models.adapter import reason_for_float, stages
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
@@ -116,6 +117,12 @@ def test_every_matrix_is_quantized_or_excluded_with_a_reason(tmp_path: Path, fam
         for reader in site.readers
     }
     assert left == readers | {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+def test_routing_that_transformers_does_not_compute_is_refused_by_name(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(make_model(tmp_path, "deepseek_v2", norm_topk_prob=True))
+    with pytest.raises(UserError, match="norm_topk_prob is true"):
+        checkpoint.adapter.sites(checkpoint.config, 0)
 
 
 @pytest.mark.parametrize("family", MIXTURES)

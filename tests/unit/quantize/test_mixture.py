@@ -29,7 +29,7 @@ from ptqbench.quantize.site import QuantizedBlock
 from ptqbench.transforms.salience import scaled_loss, search
 
 CONFIG = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
-FAMILIES = ("mixtral", "deepseek", "deepseek_v2")
+METHODS = CONFIG["methods"] | {"online": {"transform": {"rotation": "online"}, "rounding": "gptq"}}
 
 
 @pytest.fixture(scope="module", params=MIXTURES)
@@ -81,10 +81,10 @@ def test_routers_choose_the_same_experts(model: tuple[Path, Path], transform: An
         assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("method", [name for name, method in CONFIG["methods"].items()])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_of_the_default_config_runs(model: tuple[Path, Path], method: str) -> None:
     """At 8 bits what comes out is nearly the float model, whatever the method."""
-    recipe = yaml.safe_load(yaml.safe_dump(CONFIG["methods"][method]))
+    recipe = yaml.safe_load(yaml.safe_dump(METHODS[method]))
     for stage, quick in (("range", {"learned": {"epochs": 1}}), ("rounding", {"signround": {"iterations": 4}})):
         if recipe.get(stage) in quick:
             recipe[stage] = quick

@@ -42,7 +42,9 @@ def test_dense_because_a_linear_does_not_fit() -> None:
         held(CHOSEN, "gptq", GROUPED, linears)
 
 
-@pytest.mark.parametrize(("asked", "method"), [("compressed_tensors", "compressed-tensors"), ("awq", "awq"), ("dense", None)])
+@pytest.mark.parametrize(
+    ("asked", "method"), [("compressed_tensors", "compressed-tensors"), ("awq", "awq"), ("dense", None)]
+)
 def test_every_format_through_the_stage(chain, asked: str, method: str | None) -> None:
     config = deepcopy(chain.config)
     backend = "transformers" if asked == "compressed_tensors" else "vllm-cuda"

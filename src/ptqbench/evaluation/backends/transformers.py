@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ptqbench.data.images import Item, decode
 from ptqbench.errors import UserError
+from ptqbench.evaluation.backends.mixture import is_packed_mixture, load
 from ptqbench.evaluation.backends.text import Setup, Text
 from ptqbench.evaluation.greedy import greedy, prompt_ids
 from ptqbench.evaluation.perplexity import token_losses
@@ -28,6 +29,10 @@ class Backend(Text):
         super().__init__(folder, remote)
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         extra = decompression(getattr(self.config, "quantization_config", None))
+        settings = getattr(self.config, "quantization_config", None)
+        if settings and is_packed_mixture(folder, settings):
+            self.model = load(folder, self.config, settings, dtype).to(device).eval()
+            return
         options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
         model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
         if told["missing_keys"]:  # transformers fills them at random

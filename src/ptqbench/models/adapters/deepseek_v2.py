@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ptqbench.errors import UserError
 from ptqbench.models.adapter import Adapter, Producer, Site
 from ptqbench.models.adapters import deepseek, llama
 
@@ -15,6 +16,11 @@ def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:
 
     ``o_proj`` reads the values of ``kv_b_proj``: each head's rows after ``qk_nope_head_dim`` rows of keys.
     """
+    if config.get("norm_topk_prob"):
+        raise UserError(
+            "config.json: norm_topk_prob is true, which transformers does not compute for models of type "
+            "'deepseek_v2': set it to false if the model was trained so, or choose another model"
+        )
     low_rank = config.get("q_lora_rank") is not None
     query = "self_attn.q_a_proj" if low_rank else "self_attn.q_proj"
     attention = [
