@@ -1,4 +1,8 @@
-TABLES = ["reports/results.parquet", "reports/cells.parquet", "reports/layers.parquet"]
+TABLES = [
+    f"reports/{name}.{suffix}"
+    for name in ("results", "cells", "layers", "items", "scores", "pairs")
+    for suffix in ("parquet", "csv")
+]
 FIGURES = ["reports/size_against_quality.svg", "reports/size_against_quality.png"]
 PAGES = ["reports/index.html", "reports/summary.md"]
 REPORT = [*PAGES, *TABLES, *FIGURES]

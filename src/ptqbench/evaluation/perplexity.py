@@ -20,7 +20,10 @@ LONGEST_WINDOW = 2048
 
 
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows ``task, metric, value, stderr, n`` for every corpus: perplexity and bits per byte, over windows."""
+    """Rows ``task, metric, value, stderr, n, items`` for every corpus: perplexity and bits per byte, over windows.
+
+    ``items``, on perplexity's row, holds each window's mean loss in nats, for comparisons window by window.
+    """
     rows = []
     length = suite.get("window") or min(backend.context, LONGEST_WINDOW)
     for name, corpus in suite["corpora"].items():
@@ -38,7 +41,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         value, stderr = perplexity(losses)
         bits = bits_per_byte(losses.mean().item(), len(tokens), len(text.encode()))
         common = {"task": name, "n": len(losses)}
-        rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr})
+        rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr, "items": losses.tolist()})
         rows.append(
             {**common, "metric": "bits_per_byte", "value": bits, "stderr": bits / losses.mean().item() * stderr / value}
         )

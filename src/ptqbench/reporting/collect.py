@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,17 @@ RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "value": pl.Float64,
     "stderr": pl.Float64,
     "n": pl.Int64,
+}
+ITEMS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "model": pl.String,
+    "calibration": pl.String,
+    "method": pl.String,
+    "scheme": pl.String,
+    "suite": pl.String,
+    "task": pl.String,
+    "metric": pl.String,
+    "item": pl.Int64,
+    "value": pl.Float64,
 }
 CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -48,14 +60,33 @@ Evaluation = dict[str, Any]  # {"cell": [model, calibration, method, scheme], "s
 def results_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
     """Long form: one row per cell, suite, task and metric."""
     rows = []
+    for key, suite, content in _contents(evaluations, root):
+        shared = {**key, "backend": content["backend"], "export": content["export"], "suite": suite}
+        rows += [{**shared, **{name: row[name] for name in row if name != "items"}} for row in content["rows"]]
+    return pl.DataFrame(rows, schema=RESULTS)
+
+
+def items_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
+    """One row per cell, suite, task, metric and item: a window's mean loss in nats, or a document's score."""
+    frames = [pl.DataFrame(schema=ITEMS)]
+    for key, suite, content in _contents(evaluations, root):
+        for row in content["rows"]:
+            values = row.get("items", [])
+            shared = {**key, "suite": suite, "task": row["task"], "metric": row["metric"]}
+            columns = {name: pl.lit(value) for name, value in shared.items()}
+            numbers = {"item": range(len(values)), "value": values}
+            frames.append(pl.DataFrame(numbers, schema_overrides=ITEMS).with_columns(**columns).select(*ITEMS))
+    return pl.concat(frames)
+
+
+def _contents(evaluations: list[Evaluation], root: Path) -> Iterator[tuple[dict[str, str], str, dict[str, Any]]]:
+    """Each evaluation's cell, suite and result."""
     for evaluation in evaluations:
         file = root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
         content = read_result(file)
         _same_spec(content["spec"], evaluation["spec"], file)
         key = dict(zip(("model", "calibration", "method", "scheme"), evaluation["cell"], strict=True))
-        shared = {**key, "backend": content["backend"], "export": content["export"], "suite": evaluation["suite"]}
-        rows += [{**shared, **row} for row in content["rows"]]
-    return pl.DataFrame(rows, schema=RESULTS)
+        yield key, evaluation["suite"], content
 
 
 def cells_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 
 from ptqbench.errors import DamagedArtifact, UserError
 from ptqbench.manifest import finish, write_result
-from ptqbench.reporting.collect import CELLS, RESULTS, cells_table, layers_table, results_table
+from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS, cells_table, items_table, layers_table, results_table
 from ptqbench.spec import export_spec
 
 CONFIG: dict[str, Any] = {
@@ -80,7 +80,8 @@ def test_an_artifact_of_another_config_is_refused(root: Path) -> None:
 
 
 def evaluation(value: float = 7.0) -> dict[str, Any]:
-    rows = [{"task": "t", "metric": "perplexity", "value": value, "stderr": math.nan, "n": 3}]
+    rows = [{"task": "t", "metric": "perplexity", "value": value, "stderr": math.nan, "n": 3, "items": [2.0, 1.0, 0]}]
+    rows.append({"task": "t", "metric": "bits_per_byte", "value": 1.0, "stderr": math.nan, "n": 3})
     return {"spec": {"k": 1}, "backend": "transformers", "export": "dense", "rows": rows}
 
 
@@ -89,14 +90,24 @@ def test_results(tmp_path: Path) -> None:
     table = results_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
     assert dict(table.schema) == RESULTS
     assert table.drop("stderr").row(0) == (*CELL, "transformers", "dense", "s", "t", "perplexity", 7.0, 3)
+    assert len(table) == 2
     assert table["stderr"].is_nan().all()
     with pytest.raises(UserError, match="was made from another configuration"):
         results_table([{"cell": CELL, "suite": "s", "spec": {"k": 2}}], tmp_path)
 
 
+def test_items_are_numbered(tmp_path: Path) -> None:
+    write_result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation())
+    table = items_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
+    assert dict(table.schema) == ITEMS
+    shared = (*CELL, "s", "t", "perplexity")
+    assert table.rows() == [(*shared, 0, 2.0), (*shared, 1, 1.0), (*shared, 2, 0.0)]
+
+
 def test_no_rows_are_a_table_too(tmp_path: Path) -> None:
     assert dict(results_table([], tmp_path).schema) == RESULTS
     assert dict(cells_table([], tmp_path).schema) == CELLS
+    assert dict(items_table([], tmp_path).schema) == ITEMS
 
 
 def test_a_garbled_result_is_named_and_set_aside(tmp_path: Path) -> None:
