@@ -10,6 +10,7 @@ import polars as pl
 
 from ptqbench.errors import UserError
 from ptqbench.manifest import load, read_result
+from ptqbench.members import members
 from ptqbench.recipe import strategy
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -52,6 +53,11 @@ CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "proxy_loss": pl.Float64,
     "fallbacks": pl.List(pl.String),
     "propagate": pl.Boolean,
+    "structure": pl.String,
+    "format": pl.String,
+    "served_bytes": pl.Int64,
+    "checkpoint": pl.String,
+    "serve_flags": pl.List(pl.String),
 }
 
 Evaluation = dict[str, Any]  # {"cell": [model, calibration, method, scheme], "suite": name, "spec": …}
@@ -90,8 +96,22 @@ def _contents(evaluations: list[Evaluation], root: Path) -> Iterator[tuple[dict[
 
 
 def cells_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
-    """One row per cell, the float baseline included; ``cells`` are ``{"cell": […], "spec": export spec}``."""
+    """One row per cell, the float baseline included; ``cells`` are ``{"cell": […], "spec": export spec}``.
+
+    ``checkpoint_bytes`` counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not;
+    ``structure`` is what the model's adapter declares.
+    """
     return pl.DataFrame([_cell_row(cell["cell"], cell["spec"], root) for cell in cells], schema=CELLS)
+
+
+def with_serve_flags(cells: pl.DataFrame, evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
+    """Fill ``serve_flags`` with what ``vllm serve`` was given, where a suite ran on it; null where none did."""
+    flags = {}
+    for key, _, content in _contents(evaluations, root):
+        if content["backend"].startswith("vllm"):
+            flags[tuple(key.values())] = content["spec"]["serves"][content["export"]]
+    values = [flags.get(row) for row in cells.select("model", "calibration", "method", "scheme").rows()]
+    return cells.with_columns(pl.Series("serve_flags", values, dtype=pl.List(pl.String)))
 
 
 def layers_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
@@ -111,6 +131,8 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
     row: dict[str, Any] = dict(zip(("model", "calibration", "method", "scheme"), cell, strict=True))
     row |= {key: spec["scheme"][key] for key in ("bits", "group_size")}
     row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
+    row |= {"format": packed["format"], "served_bytes": packed["weight_bytes"], "checkpoint": packed["checkpoint"]}
+    row["structure"] = members("models/adapters")[packed["adapter"]].get("STRUCTURE", packed["adapter"])
     if spec["calibration"] is None:
         return row | {"bits_per_weight": 16.0, "checkpoint_bytes": packed["weight_bytes"], "fallbacks": []}
     made = load(root / "quantized" / "/".join(cell) / "manifest.json")

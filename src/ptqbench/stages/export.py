@@ -31,10 +31,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.quantized is None:
         size = model["weight_bytes"]
         record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
-        finish(args.out, args.spec, code, [], checkpoint=model["source"], **record)
+        finish(args.out, args.spec, code, [], checkpoint=model["source"], adapter=model["adapter"], **record)
         return
     files, record = run(args, Path(model["source"]), folder)
-    finish(args.out, args.spec, code, files, checkpoint=str(folder / "checkpoint"), **record)
+    where = str(folder / "checkpoint")
+    finish(args.out, args.spec, code, files, checkpoint=where, adapter=model["adapter"], **record)
 
 
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:

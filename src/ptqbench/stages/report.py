@@ -10,7 +10,7 @@ import polars as pl
 from ptqbench.errors import user_facing
 from ptqbench.locks import claim
 from ptqbench.manifest import atomic, write_text
-from ptqbench.reporting.collect import cells_table, items_table, layers_table, results_table
+from ptqbench.reporting.collect import cells_table, items_table, layers_table, results_table, with_serve_flags
 from ptqbench.reporting.figures import size_against_quality, write_figure
 from ptqbench.reporting.page import page
 from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     plan = json.loads(args.plan.read_text(encoding="utf-8"))
     folder = args.out.parent
     results = results_table(plan["evaluations"], args.results)
-    cells = cells_table(plan["cells"], args.results)
+    cells = with_serve_flags(cells_table(plan["cells"], args.results), plan["evaluations"], args.results)
     items = items_table(plan["evaluations"], args.results)
     found = collect_scores(results, items)
     tables = {
