@@ -3,9 +3,10 @@ TABLES = [
     for name in ("results", "cells", "layers", "items", "scores", "pairs")
     for suffix in ("parquet", "csv")
 ]
-FIGURES = ["reports/size_against_quality.svg", "reports/size_against_quality.png"]
+SIZES = [f"reports/size_against_quality.{suffix}" for suffix in ("svg", "png")]
+MODELS = [f"reports/across_models.{suffix}" for suffix in ("svg", "png")]
 PAGES = ["reports/index.html", "reports/summary.md"]
-REPORT = [*PAGES, *TABLES, *FIGURES]
+REPORT = [*PAGES, *TABLES, *SIZES, *MODELS]
 
 
 # the plan as a file: with many cells it is too long for a command line
@@ -29,9 +30,10 @@ rule report:
         page=report(PAGES[0], caption="../report/page.rst", category="Report"),
         summary=PAGES[1],
         tables=TABLES,
-        figures=report(
-            FIGURES, caption="../report/size_against_quality.rst", category="Figures"
+        sizes=report(
+            SIZES, caption="../report/size_against_quality.rst", category="Figures"
         ),
+        models=report(MODELS, caption="../report/across_models.rst", category="Figures"),
     log:
         f"{LOGS}/report.log",
     conda:

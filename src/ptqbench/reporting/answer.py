@@ -60,7 +60,7 @@ def lead(found: Recommendation, score: str) -> str:
     unit = "bits per byte" if better_when_lower(score) else "points"
     verdict = "significant" if found.significant else "not significant: choose between them by size or speed"
     other = found.satisfying[1].id
-    numbers = f"{found.margin:+.4g} ± {found.margin_stderr:.2g} {unit}"
+    numbers = f"{found.margin:.3g} ± {found.margin_stderr:.2g} {unit}"
     return f"{score}: {numbers} better than the next, {other} ({verdict})"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from ptqbench.errors import UserError, did_you_mean
-from ptqbench.reporting.scores import NORMAL, better_when_lower
+from ptqbench.reporting.scores import NORMAL, CellKey, better_when_lower, identifier
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -33,6 +33,7 @@ class Candidate:
     drop: dict[str, tuple[float, float]]
     caveats: tuple[str, ...] = ()
     serve: str = ""
+    key: CellKey = ("", "", "", "")
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
         by_cell.setdefault(tuple(row[name] for name in KEY), []).append(row)
     found = []
     for cell in cells.filter(pl.col("method") != FLOAT_METHOD).iter_rows(named=True):
-        key = tuple(cell[name] for name in KEY)
+        key: CellKey = (cell["model"], cell["calibration"], cell["method"], cell["scheme"])
         rows = by_cell.get(key, [])
         drops = {row["score"]: (row["drop"], row["drop_stderr"]) for row in rows if row["drop"] is not None}
         made = Candidate(
-            id="/".join(key),
+            id=identifier(key),
             model=cell["model"],
             bytes=cell["served_bytes"],
             tokens_per_second=speeds.get(key),
@@ -87,6 +88,7 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
             drop=drops,
             caveats=tuple(caveats(cell, all(row["paired"] for row in rows))),
             serve=serve_command(cell),
+            key=key,
         )
         found.append(made)
     return found

@@ -11,8 +11,9 @@ from ptqbench.errors import user_facing
 from ptqbench.locks import claim
 from ptqbench.manifest import atomic, write_text
 from ptqbench.reporting.collect import cells_table, items_table, layers_table, results_table, with_serve_flags
-from ptqbench.reporting.figures import size_against_quality, write_figure
+from ptqbench.reporting.figures import across_models, size_against_quality, write_figure
 from ptqbench.reporting.page import page
+from ptqbench.reporting.provenance import provenance
 from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import summary
 from ptqbench.stages.common import parser
@@ -41,10 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     }
     for name, table in tables.items():
         write_table(table, folder / name)
-    figure = size_against_quality(results, cells)
-    write_figure(figure, folder / "size_against_quality")
+    write_figure(size_against_quality(tables["scores"], cells), folder / "size_against_quality")
+    write_figure(across_models(tables["scores"], cells), folder / "across_models")
     write_text(folder / "summary.md", summary(results, cells))
-    write_text(args.out, page(results, cells, folder / "size_against_quality.svg"))
+    write_text(args.out, page(tables, provenance(plan, args.results), {}))
 
 
 def write_table(table: pl.DataFrame, stem: Path) -> None:

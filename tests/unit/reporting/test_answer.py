@@ -26,7 +26,7 @@ def test_the_best_its_lead_and_how_to_serve_it() -> None:
     assert "deploy  a\n" in text
     assert "4 MB, 50 tokens/s, ppl wiki: +1.00 % ± 0.40 lost" in text
     assert "serve   vllm serve results/a" in text
-    assert "+0.5 ± 0.1 bits per byte better than the next, b (significant)" in text
+    assert "0.5 ± 0.1 bits per byte better than the next, b (significant)" in text
     assert "not sure" not in text
 
 
