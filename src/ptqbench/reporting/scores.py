@@ -139,7 +139,7 @@ def against(name: str, score: Score, base: Score) -> dict[str, Any]:
         "delta_low": delta.low,
         "delta_high": delta.high,
         "significant": delta.significant,
-        "drop": sign * delta.value / base.value,
+        "drop": sign * delta.value / base.value + 0.0,  # no minus zero
         "drop_stderr": delta.stderr / base.value,
         "paired": paired,
     }

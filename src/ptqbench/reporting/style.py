@@ -11,7 +11,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 1rem 0 .5rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 h3 { font-size: 1.05rem; margin: 1.5rem 0 .4rem; }
-p, li { max-width: 48rem; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
+p, li { max-width: 48rem; } h1, h2, h3, p, li { overflow-wrap: anywhere; }
+.soft, figcaption { color: var(--soft); font-size: .9rem; }
 a { color: var(--accent); } code, pre { font: .85em/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: var(--tint); padding: .6rem .8rem; border-radius: .4rem; white-space: pre-wrap; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1rem; font-size: .9rem; margin: .5rem 0 1rem; }
