@@ -35,4 +35,4 @@ $(VENV)/.dev: $(VENV)/.ptqbench envs/dev.txt
 	touch $@
 
 clean:
-	rm -rf results logs reports/*.{html,md,parquet,csv,svg,png} .snakemake
+	rm -rf results logs reports/*.{html,md,parquet,csv,svg,png} reports/diagnosis .snakemake

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,12 +53,22 @@ class Plan:
         """Every cell once, in the order of the grid; each model's float baseline comes first."""
         return list(dict.fromkeys(cell for cell, _ in self.evaluations))
 
+    @property
+    def diagnosed(self) -> list[Cell]:
+        """Quantized cells of grid entries that ask why."""
+        found: dict[Cell, None] = {}
+        for block in self.config["grid"]:
+            if spec.diagnosed(self.config, block):
+                found |= dict.fromkeys(self._cells(block))
+        return list(found)
+
     def outputs(self, results: Path) -> list[Path]:
         """The manifest of every artifact and the result of every evaluation, in the order of the chain."""
         quantized = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
         folders = [f"models/{cell.model}" for cell in self.cells]
         folders += [f"{stage}/{cell[0]}/{cell[1]}" for stage in ("calibration", "statistics") for cell in quantized]
         folders += [f"quantized/{cell.path}" for cell in quantized] + [f"packed/{cell.path}" for cell in self.cells]
+        folders += [f"diagnosis/{cell.path}" for cell in self.diagnosed]
         manifests = [results / folder / NAME for folder in dict.fromkeys(folders)]
         return manifests + [results / "eval" / cell.path / f"{suite}.json" for cell, suite in self.evaluations]
 
@@ -85,6 +96,10 @@ class Plan:
         tasks = [file.relative_to(self.root).as_posix() for file in folder if file.is_file()]
         return self._digests([*settings.get("corpora", {}).values(), *tasks])
 
+    def text(self, corpus: str) -> dict[str, str]:
+        """The digest of one local text."""
+        return self._digests([corpus])
+
     def adapter(self, model: str, results: Path) -> str | None:
         """The adapter of a model; None for one of the hub that nothing was made of yet."""
         path = self.config["models"][model].get("path")
@@ -101,18 +116,23 @@ class Plan:
         for index, block in enumerate(self.config["grid"]):
             calibrations = block.get("calibration", list(self.config["calibration"]))
             chosen = {**block, "calibration": calibrations}
+            chosen.pop("diagnose", None)
             for section, names in chosen.items():
                 self._check_names(section, names, f"grid.{index}.{section}")
             for model in block["models"]:
                 baseline = Cell(model, spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
-                cells = [baseline] + [
-                    Cell(model, calibration, method, scheme)
-                    for calibration in calibrations
-                    for method in block["methods"]
-                    for scheme in block["schemes"]
-                ]
+                cells = [baseline, *self._cells({**block, "models": [model]})]
                 found |= dict.fromkeys((cell, suite) for cell in cells for suite in block["suites"])
+            if block.get("diagnose") and not spec.diagnosed(self.config, block):
+                raise UserError(
+                    f"config: grid.{index}.diagnose is true, and none of its suites has a corpus to diagnose on: "
+                    "add a suite of kind perplexity, or remove the key"
+                )
         return list(found)
+
+    def _cells(self, block: dict[str, Any]) -> list[Cell]:
+        calibrations = block.get("calibration", list(self.config["calibration"]))
+        return [Cell(*names) for names in product(block["models"], calibrations, block["methods"], block["schemes"])]
 
     def _check_names(self, section: str, names: list[str], where: str) -> None:
         for name in names:
