@@ -15,6 +15,7 @@ from ptqbench.locks import enter
 from ptqbench.manifest import canonical, write_text
 from ptqbench.plan import Plan
 from ptqbench.recipe import FLOAT, modules, normalize
+from ptqbench.reporting.names import diagnosis_pages
 
 
 report: "../report/workflow.rst"

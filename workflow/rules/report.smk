@@ -6,7 +6,8 @@ TABLES = [
 SIZES = [f"reports/size_against_quality.{suffix}" for suffix in ("svg", "png")]
 MODELS = [f"reports/across_models.{suffix}" for suffix in ("svg", "png")]
 PAGES = ["reports/index.html", "reports/summary.md"]
-REPORT = [*PAGES, *TABLES, *SIZES, *MODELS]
+DIAGNOSIS_PAGES = [f"reports/{page}" for page in diagnosis_pages(PLAN.diagnosed)]
+REPORT = [*DIAGNOSIS_PAGES, *PAGES, *TABLES, *SIZES, *MODELS]
 
 
 # the plan as a file: with many cells it is too long for a command line
@@ -25,11 +26,13 @@ rule plan:
 rule report:
     input:
         EVALUATIONS,
+        DIAGNOSES,
         plan=rules.plan.output,
     output:
         page=report(PAGES[0], caption="../report/page.rst", category="Report"),
         summary=PAGES[1],
         tables=TABLES,
+        diagnoses=DIAGNOSIS_PAGES,
         sizes=report(
             SIZES, caption="../report/size_against_quality.rst", category="Figures"
         ),

@@ -100,7 +100,7 @@ def across_models(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:
     return _padded(alt.concat(*made, columns=2))
 
 
-def svg(figure: alt.ConcatChart, prefix: str) -> str:
+def svg(figure: alt.ConcatChart | alt.LayerChart, prefix: str) -> str:
     """A figure as inline SVG; ``prefix`` keeps its ids apart from those of other figures on the page."""
     text = vl_convert.vegalite_to_svg(figure.to_json())
     names = sorted(set(re.findall(r'\bid="([^"]+)"', text)), key=len, reverse=True)

@@ -9,19 +9,12 @@ from html import escape as _escape
 import polars as pl
 from great_tables import GT
 
-from ptqbench.reporting.scores import CellKey
-
 STYLES = re.compile(r"<style>.*?</style>", re.DOTALL)
 
 
 def escape(value: object) -> str:
     """Text for an element or a quoted attribute."""
     return _escape(str(value), quote=True)
-
-
-def anchor(cell: CellKey) -> str:
-    """A cell's id in the page: its names with everything but letters, digits, ``.`` and ``-`` spelled as hex."""
-    return "cell-" + "_".join(re.sub(r"[^A-Za-z0-9.-]", lambda sign: f"~{ord(sign[0]):x}~", name) for name in cell)
 
 
 def table(columns: Mapping[str, Sequence[str]], name: str, stub: str | None = None) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from ptqbench.reporting.answer import doubts, facts, reason, size
-from ptqbench.reporting.markup import anchor, definitions, escape, short, table
+from ptqbench.reporting.markup import definitions, escape, short, table
+from ptqbench.reporting.names import anchor
 from ptqbench.reporting.recommend import Candidate, Constraints, recommend
 from ptqbench.reporting.scores import NORMAL, CellKey, better_when_lower
 from ptqbench.reporting.tables import KEY

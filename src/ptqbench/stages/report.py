@@ -11,7 +11,11 @@ from ptqbench.errors import user_facing
 from ptqbench.locks import claim
 from ptqbench.manifest import atomic, write_text
 from ptqbench.reporting.collect import cells_table, items_table, layers_table, results_table, with_serve_flags
+from ptqbench.reporting.diagnosis import addresses, read_diagnoses
+from ptqbench.reporting.diagnosis_page import comparison
+from ptqbench.reporting.diagnosis_page import page as diagnosis_page
 from ptqbench.reporting.figures import across_models, size_against_quality, write_figure
+from ptqbench.reporting.names import COMPARISON, DIAGNOSIS
 from ptqbench.reporting.page import page
 from ptqbench.reporting.provenance import provenance
 from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
@@ -45,7 +49,12 @@ def main(argv: list[str] | None = None) -> None:
     write_figure(size_against_quality(tables["scores"], cells), folder / "size_against_quality")
     write_figure(across_models(tables["scores"], cells), folder / "across_models")
     write_text(folder / "summary.md", summary(results, cells))
-    write_text(args.out, page(tables, provenance(plan, args.results), {}))
+    diagnoses = read_diagnoses(plan["diagnosed"], args.results)
+    for one in diagnoses:
+        write_text(folder / DIAGNOSIS / one.page, diagnosis_page(one))
+    if diagnoses:
+        write_text(folder / DIAGNOSIS / COMPARISON, comparison(diagnoses))
+    write_text(args.out, page(tables, provenance(plan, args.results), addresses(diagnoses)))
 
 
 def write_table(table: pl.DataFrame, stem: Path) -> None:

@@ -12,7 +12,7 @@ import report_data
 from browser import CHROMIUM, Tab, chromium
 
 from ptqbench.reporting.answer import doubts, reason
-from ptqbench.reporting.markup import anchor
+from ptqbench.reporting.names import anchor
 from ptqbench.reporting.recommend import Constraints, candidates, recommend
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this host")

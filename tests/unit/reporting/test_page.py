@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 import report_data
 
-from ptqbench.reporting.markup import anchor, short
+from ptqbench.reporting.markup import short
+from ptqbench.reporting.names import anchor
 from ptqbench.reporting.page import page
 from ptqbench.reporting.scores import scores_table
 
