@@ -43,15 +43,8 @@ def diagnosis(method: str = "awq+gptq", factor: float = 1.0) -> Diagnosis:
     ]
     tails = {"weight_reach": 2.0, "input_outliers": 3, "input_largest": 9.0}
     transforms = [
-        {
-            "linear": name,
-            "stage": stage,
-            "weight_kurtosis": k,
-            "weight_reach": 2.0,
-            "input_outliers": 3,
-            "input_largest": 9.0,
-        }
-        for stage, k in (("none", 3.0), ("salience", 6.0))
+        {"linear": name, "stage": stage, "weight_kurtosis": kurtosis, **tails}
+        for stage, kurtosis in (("none", 3.0), ("salience", 6.0))
         for name in LINEARS
     ]
     growth = [{"blocks": 0, "kl": 0.0}, {"blocks": 1, "kl": 0.4 * factor}, {"blocks": 2, "kl": 1.0 * factor}]
