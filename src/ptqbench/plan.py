@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptqbench import spec
-from ptqbench.checks import check_calibration, check_groups, check_suite, check_windows, is_hub_name, read_shapes
+from ptqbench.checks import (
+    check_calibration,
+    check_groups,
+    check_mixed,
+    check_scheme,
+    check_suite,
+    check_windows,
+    is_hub_name,
+    read_shapes,
+)
 from ptqbench.config import check
 from ptqbench.errors import UserError, did_you_mean
 from ptqbench.manifest import NAME, load, withdraw_damaged, withdrawn
@@ -43,6 +52,8 @@ class Plan:
         check(self.config, self.root / "workflow/schemas/config.schema.yaml")
         for name, method in self.config["methods"].items():
             normalize(name, method)
+        for name, scheme in self.config["schemes"].items():
+            check_scheme(name, scheme)
         for name, suite in self.config["suites"].items():
             check_suite(name, suite, self.root)
         self.evaluations = self._expand()
@@ -146,6 +157,9 @@ class Plan:
         cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
             check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))
+        for method, name in dict.fromkeys((cell.method, cell.scheme) for cell in cells):
+            if self.config["schemes"][name]["bits"] == "mixed":
+                check_mixed(name, method, normalize(method, self.config["methods"][method]))
         for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in cells):
             check_calibration(name, self.config["calibration"][name], model, local.get(model), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):

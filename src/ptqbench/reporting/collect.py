@@ -98,8 +98,8 @@ def _contents(evaluations: list[Evaluation], root: Path) -> Iterator[tuple[dict[
 def cells_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
     """One row per cell, the float baseline included; ``cells`` are ``{"cell": […], "spec": export spec}``.
 
-    ``checkpoint_bytes`` counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not;
-    ``structure`` is what the model's adapter declares.
+    ``bits`` is null for a mixed scheme; ``structure`` is what the model's adapter declares. ``checkpoint_bytes``
+    counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not.
     """
     return pl.DataFrame([_cell_row(cell["cell"], cell["spec"], root) for cell in cells], schema=CELLS)
 
@@ -129,7 +129,8 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
     packed = load(root / "packed" / "/".join(cell) / "manifest.json")
     _same_spec(packed["spec"], spec, root / "packed" / "/".join(cell))
     row: dict[str, Any] = dict(zip(("model", "calibration", "method", "scheme"), cell, strict=True))
-    row |= {key: spec["scheme"][key] for key in ("bits", "group_size")}
+    bits = spec["scheme"]["bits"]
+    row |= {"bits": None if bits == "mixed" else bits, "group_size": spec["scheme"]["group_size"]}
     row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
     row |= {"format": packed["format"], "served_bytes": packed["weight_bytes"], "checkpoint": packed["checkpoint"]}
     row["structure"] = members("models/adapters")[packed["adapter"]].get("STRUCTURE", packed["adapter"])

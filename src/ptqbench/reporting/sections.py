@@ -145,9 +145,10 @@ def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, score: str) -> str:
     for structure, bits in places:
         texts = []
         for name in classes:
-            here = data.filter(pl.col("structure") == structure, pl.col("bits") == bits, pl.col("strategy") == name)
+            place = pl.col("structure").eq(structure) & pl.col("bits").eq_missing(bits)
+            here = data.filter(place, pl.col("strategy") == name)
             texts.append(_best(here.sort("drop")))
-        columns[f"{structure}, {bits} bits"] = texts
+        columns[f"{structure}, {'mixed' if bits is None else bits} bits"] = texts
     return table(columns, f"taxonomy-{_id(score)}", stub="class")
 
 

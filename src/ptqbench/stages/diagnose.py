@@ -43,20 +43,22 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.quantize.artifact import QuantizedCell
     from ptqbench.quantize.cell import Cell
-    from ptqbench.quantize.grid import Grid
+    from ptqbench.quantize.mixed import scheme_grid
 
     source = Path(verify(args.model)["source"])
     for manifest in (args.statistics, args.calibration, args.quantized):
         verify(manifest)
     checkpoint, scheme, recipe = Checkpoint(source), args.spec["scheme"], args.spec["method"]
     quantized = QuantizedCell(args.quantized, checkpoint)
-    half_integer = recipe["range"].get("zero") == "half_integer"
-    grid = Grid(scheme["bits"], scheme["group_size"], scheme["symmetric"], half_integer)
     calibration = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
     torch.set_grad_enabled(False)
-    cell = Cell(checkpoint, recipe, grid, args.statistics.parent, torch.device(device), calibration)
+    cell = Cell(
+        checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), calibration
+    )
     with torch.enable_grad():
         cell.prepare()
+    widths = {name.partition("."): bits for name, bits in load(args.quantized)["widths"].items()}
+    cell.widths = {(int(block), site): bits for (block, _, site), bits in widths.items()}
     sites: dict[str, dict[str, Any]] = {}
     transforms = []
     for index in range(checkpoint.n_blocks):

@@ -24,7 +24,7 @@ FLOOR = 1e-4
 
 def apply(state: BlockState, grid: Grid, steps: int, duo: bool) -> list[dict[str, Any]]:
     """Scale every site of the block; one record per site: the exponent and the loss relative to no scaling."""
-    chosen = [(site, *search(state, site, grid, steps, duo)) for site in state.sites]
+    chosen = [(site, *search(state, site, state.grids.get(site.name, grid), steps, duo)) for site in state.sites]
     for site, scale, _ in chosen:
         if scale is not None:
             fold_scale(state, site, scale)
