@@ -69,7 +69,9 @@ def main() -> None:
         table = pl.DataFrame(rows)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         table.write_csv(args.out)
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_width_chars=200):
+    with pl.Config(
+        tbl_rows=-1, tbl_cols=-1, tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_width_chars=200
+    ):
         print(table)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ptqbench import spec
 from ptqbench.errors import UserError, about, did_you_mean
+from ptqbench.formats.choice import candidates, choose, formats
+from ptqbench.formats.layout import Layout
 from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.headers import read_config, read_headers
@@ -25,12 +28,44 @@ def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
     for key in traits["REQUIRED"]:
         if key not in suite:
             raise UserError(f"{where} lacks the key '{key}', which kind '{suite['kind']}' needs: add it")
-    for key in sorted(set(suite) - {"kind", *traits["REQUIRED"], *traits["OPTIONAL"]}):
+    for key in sorted(set(suite) - {"kind", "backend", *traits["REQUIRED"], *traits["OPTIONAL"]}):
         raise UserError(f"{where}.{key} is {suite[key]!r}, which means nothing to kind '{suite['kind']}': remove it")
     for corpus_name, corpus in suite.get("corpora", {}).items():
         check_corpus(corpus, f"{where}.corpora.{corpus_name}", root)
     if "path" in suite and not (root / suite["path"]).is_dir():
         raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
+    if "data" in suite and not (root / suite["data"]).is_dir():
+        raise UserError(f"{where}.data is '{suite['data']}', and there is no such folder: correct the path")
+
+
+def check_serving(config: dict[str, Any], cell: tuple[str, ...], suite: str, folder: Path | None) -> None:
+    """A suite's kind runs on its backend, which reads the format that the cell is exported in."""
+    settings, backend = config["suites"][suite], spec.backend_of(config, suite)
+    kinds: tuple[str, ...] = members("evaluation")[settings["kind"]].get("BACKENDS", (backend,))
+    if backend not in kinds:
+        raise UserError(
+            f"config: suites.{suite}.kind is '{settings['kind']}', which backend '{backend}' does not measure: "
+            f"set backend to vllm, there or for the suite"
+        )
+    if cell[2] == spec.FLOAT_METHOD:
+        return
+    where, asked = f"config: schemes.{cell[3]} with method '{cell[2]}'", spec.format_of(config, cell[3])
+    layout = Layout.of(spec.quantize_spec(config, *cell))
+    rows, readable = candidates(spec.backend_of(config), layout, asked), formats(backend, layout)
+    if not rows or not readable:
+        at = spec.backend_of(config) if not rows else backend
+        what = "its int8 activations" if layout.activations == "int8" else f"format '{asked}'"
+        choices = ", ".join(["auto", *formats(at, layout)]) if formats(at, layout) else "another scheme or backend"
+        raise UserError(f"{where}: backend '{at}' does not serve {what} at that width and granularity: use {choices}")
+    chosen = rows[-1]["format"]
+    if folder is not None:
+        with about(where):
+            chosen = choose(rows, asked, str(read_config(folder, where).get("model_type")))["format"]
+    if chosen not in readable:
+        raise UserError(
+            f"{where} is exported as {chosen} for backend '{spec.backend_of(config)}', which backend '{backend}' of "
+            f"suite '{suite}' does not read: give the scheme a format, one of {', '.join(readable)}"
+        )
 
 
 def check_scheme(name: str, scheme: dict[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,9 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from ptqbench.errors import UserError, did_you_mean
+from ptqbench.manifest import write_text
 
+VARIABLE = "PTQBENCH_CONFIG"
 NAMES = "begin with a letter or digit, then letters, digits, '.', '_', '+' and '-'; 'none' and 'float' are taken"
 
 
@@ -19,6 +24,29 @@ def check(config: dict[str, Any], schema_file: Path) -> None:
     errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         raise UserError(explain(errors[0]))
+
+
+def hand_on(config: dict[str, Any], state: Path) -> None:
+    """Write a run's configuration where its jobs find it, on other hosts too, and name the file to them."""
+    text = json.dumps(config)  # keys in the user's order, which the report keeps
+    file = state / f"ptqbench-config-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    state.mkdir(exist_ok=True)
+    write_text(file, text)
+    os.environ[VARIABLE] = str(file)
+
+
+def take_over(config: dict[str, Any]) -> None:
+    """Make ``config`` that of the run that submitted this job.
+
+    Snakemake does not tell its jobs of ``--replace-workflow-config``: theirs would mix a preset with config.yaml.
+    """
+    if VARIABLE not in os.environ:
+        raise UserError(
+            f"the variable {VARIABLE} did not reach this job: let the cluster pass the environment on to jobs "
+            "(SLURM: sbatch --export=ALL, and no SBATCH_EXPORT=NONE)"
+        )
+    config.clear()
+    config.update(json.loads(Path(os.environ[VARIABLE]).read_text(encoding="utf-8")))
 
 
 def explain(error: ValidationError) -> str:

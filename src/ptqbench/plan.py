@@ -13,6 +13,7 @@ from ptqbench.checks import (
     check_groups,
     check_mixed,
     check_scheme,
+    check_serving,
     check_suite,
     check_windows,
     is_hub_name,
@@ -73,13 +74,18 @@ class Plan:
                 found |= dict.fromkeys(self._cells(block))
         return list(found)
 
+    def codes(self, cell: Cell) -> Cell:
+        """The cell whose codes a cell packs: its own, or those of a scheme that differs in the format alone."""
+        return cell._replace(scheme=spec.codes_scheme(self.config, cell.scheme))
+
     def outputs(self, results: Path) -> list[Path]:
         """The manifest of every artifact and the result of every evaluation, in the order of the chain."""
         quantized = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
         folders = [f"models/{cell.model}" for cell in self.cells]
         folders += [f"{stage}/{cell[0]}/{cell[1]}" for stage in ("calibration", "statistics") for cell in quantized]
-        folders += [f"quantized/{cell.path}" for cell in quantized] + [f"packed/{cell.path}" for cell in self.cells]
         folders += [f"diagnosis/{cell.path}" for cell in self.diagnosed]
+        folders += [f"quantized/{self.codes(cell).path}" for cell in quantized]
+        folders += [f"packed/{cell.path}" for cell in self.cells]
         manifests = [results / folder / NAME for folder in dict.fromkeys(folders)]
         return manifests + [results / "eval" / cell.path / f"{suite}.json" for cell, suite in self.evaluations]
 
@@ -164,3 +170,5 @@ class Plan:
             check_calibration(name, self.config["calibration"][name], model, local.get(model), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):
             check_windows(name, self.config["suites"][name], model, local.get(model), self.root)
+        for cell, suite in self.evaluations:
+            check_serving(self.config, cell, suite, local.get(cell.model))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clone import REPOSITORY, config
 
-from ptqbench.config import check
+from ptqbench.config import VARIABLE, check, hand_on, take_over
 from ptqbench.errors import UserError
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -54,7 +56,11 @@ def test_names_become_paths(section: str, name: str) -> None:
         ("grid", [], "config: grid is []: name at least one"),
         ("models", {}, "config: models is {}: name at least one"),
         ("methods", {"rtn": None}, "config: methods.rtn is None: it must be of type object"),
-        ("export", {"format": "gguf"}, "config: export.format is 'gguf': choose from auto, compressed_tensors, dense"),
+        (
+            "export",
+            {"format": "gguf"},
+            "config: export.format is 'gguf': choose from auto, awq, compressed_tensors, dense, gptq",
+        ),
     ],
 )
 def test_the_message_says_what_is_wanted(key: str, value: Any, expected: str) -> None:
@@ -65,3 +71,24 @@ def test_a_name_given_twice() -> None:
     changed = config()
     changed["grid"][0]["methods"] = ["rtn", "rtn"]
     assert violation(changed) == "config: grid.0.methods is ['rtn', 'rtn']: name each only once"
+
+
+def test_a_job_takes_over_the_configuration_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    given = {**config(), "methods": {"z": {}, "a": {}}}
+    hand_on(given, tmp_path)
+    found = {**config(), "suites": {"of config.yaml": {}}}
+    take_over(found)
+    assert found == given
+    assert list(found["methods"]) == ["z", "a"]
+
+
+def test_runs_do_not_overwrite_each_others_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    hand_on(config(), tmp_path)
+    first = os.environ[VARIABLE]
+    hand_on({**config(), "methods": {}}, tmp_path)
+    monkeypatch.setenv(VARIABLE, first)
+    found: dict[str, Any] = {}
+    take_over(found)
+    assert found == config()

@@ -9,7 +9,7 @@ rule diagnose:
         model=rules.prepare.output,
         calibration=rules.calibrate.output,
         statistics=rules.statistics.output,
-        quantized=rules.quantize.output,
+        quantized=codes,
     output:
         f"{RESULTS}/diagnosis/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
     log:

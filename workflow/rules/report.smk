@@ -45,3 +45,21 @@ rule report:
         code=code("report"),
     shell:
         "python -m ptqbench.stages.report --spec '{{}}' --plan {input.plan} --results results --out {output.page} > {log} 2>&1"
+
+
+# served checkpoints beside their dequantized twins; asked for by name, with workflow/presets/serving.yaml
+rule agreement:
+    input:
+        EVALUATIONS,
+        plan=rules.plan.output,
+    output:
+        page="reports/serving/agreement.md",
+        table="reports/serving/agreement.parquet",
+    log:
+        f"{LOGS}/agreement.log",
+    conda:
+        "../../envs/ptqbench.yaml"
+    params:
+        code=code("agreement"),
+    shell:
+        "python -m ptqbench.stages.agreement --spec '{{}}' --plan {input.plan} --results results --out {output.page} > {log} 2>&1"

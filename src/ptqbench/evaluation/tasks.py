@@ -9,6 +9,12 @@ from ptqbench.errors import UserError, did_you_mean
 
 REQUIRED = ("tasks",)
 OPTIONAL = ("path", "limit", "num_fewshot", "batch_size")
+LONGEST_PROMPT = 8192  # more than any of the tasks needs; a context of 128 K would ask servers for memory in vain
+
+
+def longest(suite: dict[str, Any], context: int) -> int:
+    """Tokens of the longest prompt, answer included."""
+    return min(context, LONGEST_PROMPT)
 
 
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
@@ -23,7 +29,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         if task not in manager.all_tasks:
             raise UserError(f"suites.{suite['name']}.tasks names '{task}'{_near(task, manager.all_tasks)}")
     found = lm_eval.simple_evaluate(
-        model=backend.harness(suite.get("batch_size", 16)),
+        model=backend.harness(suite.get("batch_size", 16), longest(suite, backend.context)),
         tasks=suite["tasks"],
         task_manager=manager,
         num_fewshot=suite.get("num_fewshot"),

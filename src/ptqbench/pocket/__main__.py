@@ -10,7 +10,7 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from ptqbench.evaluation.perplexity import bits_per_byte, window_losses, windows
+from ptqbench.evaluation.perplexity import bits_per_byte, token_losses, windows
 from ptqbench.pocket.card import write_card
 from ptqbench.pocket.corpus import encode, load_documents, train_tokenizer
 from ptqbench.pocket.train import Schedule, train
@@ -50,7 +50,7 @@ def score(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, path: Path
     """Bits per byte of a plain text file, in non-overlapping windows of the context."""
     text = path.read_text(encoding="utf-8")
     tokens = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
-    losses = torch.cat(list(window_losses(model, windows(tokens, context), batch_size=16)))
+    losses = torch.cat(list(token_losses(model, windows(tokens, context), batch_size=16))).mean(1)
     return bits_per_byte(losses.mean().item(), len(tokens), len(text.encode()))
 
 

@@ -68,7 +68,7 @@ def results_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
     rows = []
     for key, suite, content in _contents(evaluations, root):
         shared = {**key, "backend": content["backend"], "export": content["export"], "suite": suite}
-        rows += [{**shared, **{name: row[name] for name in row if name != "items"}} for row in content["rows"]]
+        rows += [{**shared, **{name: row[name] for name in row if name in RESULTS}} for row in content["rows"]]
     return pl.DataFrame(rows, schema=RESULTS)
 
 
@@ -118,7 +118,7 @@ def layers_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
     """One row per cell and linear: what quantization recorded there."""
     rows = []
     for cell in cells:
-        file = root / "quantized" / "/".join(cell["cell"]) / "manifest.json"
+        file = root / "quantized" / "/".join([*cell["cell"][:3], cell["spec"].get("codes", "-")]) / "manifest.json"
         if file.is_file():
             key = dict(zip(("model", "calibration", "method", "scheme"), cell["cell"], strict=True))
             rows += [{**key, **layer} for layer in load(file)["layers"]]
@@ -136,7 +136,7 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
     row["structure"] = members("models/adapters")[packed["adapter"]].get("STRUCTURE", packed["adapter"])
     if spec["calibration"] is None:
         return row | {"bits_per_weight": 16.0, "checkpoint_bytes": packed["weight_bytes"], "fallbacks": []}
-    made = load(root / "quantized" / "/".join(cell) / "manifest.json")
+    made = load(root / "quantized" / "/".join([*cell[:3], spec["codes"]]) / "manifest.json")
     fallbacks = [f"{layer['linear']}: {layer['fallback']}" for layer in made["layers"] if layer.get("fallback")]
     if packed["reason"]:
         fallbacks.append(f"served dense: {packed['reason']}")

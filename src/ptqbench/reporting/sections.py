@@ -154,8 +154,8 @@ def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, score: str) -> str:
 
 def cost(cells: pl.DataFrame, results: pl.DataFrame) -> str:
     """Seconds, memory, bytes and speed of every cell."""
-    wanted = ("tokens_per_second", "first_token_seconds")
-    rates = results.filter(pl.col("metric").is_in(wanted))
+    wanted = pl.col("metric").is_in(["tokens_per_second", "first_token_seconds"])
+    rates = results.filter(wanted | pl.col("metric").str.ends_with("_gib"))
     columns: dict[str, list[str]] = {
         title: [] for title in ("cell", "quantize, s", "peak memory, MB", "packed, MB", "served, MB", "bits/weight")
     }

@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any]]:
     import torch
+    from transformers import AutoModelForCausalLM
 
     from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
@@ -52,7 +53,9 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     with torch.enable_grad():
         cell.prepare()
     if scheme["bits"] == "mixed":
-        cell.widths = choose_widths(cell, scheme["choices"], scheme["budget"])
+        model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32).to(device).eval()
+        cell.widths = choose_widths(cell, model, scheme["choices"], scheme["budget"])
+        del model
     blocks = cell.blocks()
     if recipe["propagate"]:
         dtype = torch.bfloat16 if device == "cuda" else torch.float32

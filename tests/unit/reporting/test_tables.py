@@ -50,6 +50,13 @@ def results() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=RESULTS)
 
 
+def test_a_task_of_two_suites_has_two_columns(results: pl.DataFrame, cells: pl.DataFrame) -> None:
+    again = results.filter(method="rtn", metric="perplexity").with_columns(suite=pl.lit("twin"), value=pl.lit(7.0))
+    table = wide(pl.concat([results, again]), cells)
+    assert table["ppl wiki (ppl)"].to_list() == [10.0, 11.0, 12.0]
+    assert table["ppl wiki (twin)"].to_list() == [None, 7.0, None]
+
+
 def test_one_row_per_cell_in_the_order_of_the_plan(results: pl.DataFrame, cells: pl.DataFrame) -> None:
     table = wide(results, cells)
     assert table["method"].to_list() == ["float", "rtn", "awq+gptq"]

@@ -43,7 +43,7 @@ def diagnosed(request: pytest.FixtureRequest, chain) -> tuple[str, Path, Path]:
         patch.chdir(chain.root)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         quantize.main(["--spec", canonical(spec.quantize_spec(CONFIG, *cell)), "--out", str(quantized), *inputs])
-        asked = {**spec.export_spec(CONFIG, *cell), "format": "dense"}
+        asked = spec.export_spec({**CONFIG, "export": {"format": "dense"}}, *cell)
         called = ["--out", str(packed), "--model", str(chain.model), "--quantized", str(quantized)]
         export.main(["--spec", canonical(asked), *called])
         asked = spec.diagnose_spec(CONFIG, *cell)

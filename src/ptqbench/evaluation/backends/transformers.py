@@ -3,51 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from ptqbench.errors import UserError
-from ptqbench.evaluation.perplexity import window_losses
+from ptqbench.evaluation.backends.text import Setup, Text
+from ptqbench.evaluation.perplexity import token_losses
 
-NAME = "transformers"
 
-
-class Backend:
+class Backend(Text):
     """A checkpoint folder loaded for scoring; packed weights are decompressed once, at load."""
 
     def __init__(self, folder: Path, device: str, remote: bool) -> None:
+        super().__init__(folder, remote)
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        self.config = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote)
         extra = decompression(getattr(self.config, "quantization_config", None))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=remote, **extra)
+        options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
+        model, told = AutoModelForCausalLM.from_pretrained(folder, **options)
+        if told["missing_keys"]:  # transformers fills them at random
+            raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
         self.model = model.to(device=device, dtype=dtype).eval()
 
-    @property
-    def context(self) -> int:
-        """Positions that the model was made for."""
-        return int(self.config.get_text_config().max_position_embeddings)
+    def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """See :func:`ptqbench.evaluation.perplexity.token_losses`."""
+        return token_losses(self.model, cut, batch_size)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids with the tokenizer's own special tokens: one BOS, at the very start, where it has one."""
-        ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
-        return ids
-
-    def window_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """See :func:`ptqbench.evaluation.perplexity.window_losses`."""
-        return window_losses(self.model, cut, batch_size)
-
-    def harness(self, batch_size: int) -> Any:
-        """The model as lm-eval takes it; log-likelihoods in float32, which bfloat16 sums would blur."""
+    def harness(self, batch_size: int, length: int) -> Any:
+        """The model as lm-eval takes it, for prompts of at most ``length`` tokens."""
         from lm_eval.models.huggingface import HFLM
 
-        sizes = {"batch_size": batch_size, "max_length": self.context}
-        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, softmax_dtype="float32", **sizes)
+        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=batch_size, max_length=length)
+
+    def record(self) -> dict[str, Any]:
+        """What only the backend can measure: nothing."""
+        return {}
+
+
+@contextmanager
+def opened(text: Text, setup: Setup) -> Iterator[Backend]:
+    """A checkpoint ready to evaluate."""
+    yield Backend(text.folder, setup.device, setup.remote)
 
 
 def decompression(quantization: dict[str, Any] | Any | None) -> dict[str, Any]:

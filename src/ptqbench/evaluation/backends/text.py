@@ -1,0 +1,47 @@
+"""What every backend knows of a checkpoint before it runs it: its tokenizer and its longest context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to evaluate a checkpoint.
+
+    ``length`` is the longest prompt of the suite, ``compiled`` whether speed matters more than a quick start; ``flags``
+    are those of the checkpoint's format, ``marker`` the serving environment's (None: this Python's own vLLM) and
+    ``log`` takes what the server writes.
+    """
+
+    backend: str
+    device: str
+    remote: bool
+    length: int
+    compiled: bool
+    flags: tuple[str, ...]
+    marker: Path | None
+    log: Path
+
+
+class Text:
+    """A checkpoint folder's config and tokenizer."""
+
+    def __init__(self, folder: Path, remote: bool) -> None:
+        self.folder, self.remote = folder, remote
+        self.config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote)
+
+    @property
+    def context(self) -> int:
+        """Positions that the model was made for."""
+        return int(self.config.get_text_config().max_position_embeddings)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids with the tokenizer's own special tokens: one BOS, at the very start, where it has one."""
+        ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        return ids
