@@ -78,7 +78,8 @@ def recommendation_form(scores: Sequence[str]) -> str:
 <label>score<select name="task"><option value="">all</option>{options}</select></label>
 <label>prefer<select name="prefer"><option>quality</option><option selected>size</option><option>speed</option></select>
 </label></form><div id="recommended" class="answer screen" aria-live="polite"></div>
-<p class="soft">The same from a terminal: <code>python -m ptqbench recommend --memory 24GB --max-drop 1%</code></p>"""
+<p class="soft">The same from a terminal: <code>PYTHONPATH=src python -m ptqbench recommend --memory 24GB
+--max-drop 1%</code></p>"""
 
 
 def quality_table(scores: pl.DataFrame, model: str, score: str, stderrs: Stderrs) -> str:
