@@ -100,7 +100,7 @@ def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     dense = [line for line in cell["fallbacks"] if line.startswith("served dense")]
     layers = len(cell["fallbacks"]) - len(dense)
     if layers:
-        said.append(f"{layers} layers fell back to nearest rounding")
+        said.append(f"{layers} layer{'s' if layers > 1 else ''} fell back to nearest rounding")
     if cell["format"] == "dense":
         reason = dense[0].removeprefix("served dense") if dense else ": as asked"
         said.append(f"served dense, so it needs the memory and has the speed of the float model{reason}")
