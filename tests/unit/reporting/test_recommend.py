@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from ptqbench.errors import UserError
-from ptqbench.reporting.collect import CELLS, RESULTS
+from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.recommend import (
     Candidate,
     Constraints,
@@ -20,7 +21,7 @@ from ptqbench.reporting.recommend import (
     parse_share,
     recommend,
 )
-from ptqbench.reporting.scores import SCORES
+from ptqbench.reporting.scores import SCORES, collect_scores, pairs_table, scores_table
 
 NAMES = ("ppl wiki", "acc % qa")
 
@@ -180,3 +181,33 @@ def test_mistakes_are_named() -> None:
 def test_tasks_by_either_name() -> None:
     assert chosen_scores([], list(NAMES)) == NAMES
     assert chosen_scores(["qa", "ppl wiki"], list(NAMES)) == ("acc % qa", "ppl wiki")
+
+
+def measured() -> tuple[list[Candidate], dict[tuple[str, str, str], float], list[str]]:
+    """Every strategy on pocket-llama as it was published, from before the report kept items and served sizes."""
+    folder = Path(__file__).parents[3] / "reports/strategies"
+    results, cells = (pl.read_parquet(folder / f"{name}.parquet") for name in ("results", "cells"))
+    missing = {name: pl.lit(None, CELLS[name]) for name in ("structure", "format", "checkpoint", "serve_flags")}
+    cells = cells.with_columns(served_bytes="checkpoint_bytes", **missing).with_columns(checkpoint=pl.lit("somewhere"))
+    found = collect_scores(results, pl.DataFrame(schema=ITEMS))
+    stderrs = {row[:3]: row[3] for row in pairs_table(found).select("score", "a", "b", "stderr").rows()}
+    return candidates(cells, scores_table(found), results), stderrs, list(found)
+
+
+def test_on_the_measured_strategies_it_is_that_of_brute_force() -> None:
+    cells, stderrs, names = measured()
+    assert len(cells) > 50
+    generator, answers = random.Random(0), set()
+    for _ in range(100):
+        scores = tuple(generator.sample(names, generator.randrange(1, len(names) + 1)))
+        memory, limit = generator.choice(cells).bytes, generator.choice([0.02, 0.2, 0.5, 1.0, 5.0])
+        prefer = generator.choice(["quality", "size"])
+        found = recommend(cells, Constraints(scores, memory, limit, prefer=prefer), stderrs)
+        good = [c for c in cells if c.bytes <= memory and all(c.drop[score][0] <= limit for score in scores)]
+        assert len(found.satisfying) == len(good)
+        if found.best is not None:
+            key = (lambda c: c.bytes) if prefer == "size" else (lambda c, score=scores[0]: c.drop[score][0])
+            assert key(found.best) == min(map(key, good))
+        answers.add(found.best and found.best.id)
+    assert len(answers) > 2
+    assert None in answers
