@@ -15,7 +15,7 @@ from ptqbench.reporting.scores import better_when_lower, kind
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
-WIDTH, HEIGHT, MAX_LABELS = 340, 260, 8
+WIDTH, HEIGHT, SPACE = 340, 260, 0.2  # a label every fifth of the width
 
 
 def pareto(sizes: Sequence[float], losses: Sequence[float]) -> list[bool]:
@@ -52,17 +52,27 @@ def panel(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str, tit
     x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20))
     y = alt.Y("value:Q", title=name, scale=scale)
     frontier = data.filter(pl.col("frontier")).sort("bits")
-    legend = alt.Legend(orient="bottom", columns=3, labelLimit=300)
+    legend = alt.Legend(orient="bottom", columns=2, labelLimit=300)
     color = alt.Color("strategy:N", title="class", scale=alt.Scale(scheme="tableau10"), legend=legend)
     shown = ["cell:N", "bits:Q", "value:Q", "stderr:Q"]
     layers = [
         alt.Chart(frontier).mark_line(color="gray", opacity=0.6).encode(x=x, y=y),
         alt.Chart(data).mark_circle(size=60, opacity=0.9).encode(x=x, y=y, color=color, tooltip=shown),
-        alt.Chart(frontier.head(MAX_LABELS)).mark_text(align="left", dx=6, dy=-6).encode(x=x, y=y, text="cell:N"),
+        alt.Chart(spaced(frontier)).mark_text(align="left", dx=6, dy=-6).encode(x=x, y=y, text="cell:N"),
     ]
     if len(floats):
         layers.append(alt.Chart(floats.select("value")).mark_rule(strokeDash=[4, 4], color="gray").encode(y=y))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
+
+
+def spaced(frontier: pl.DataFrame) -> pl.DataFrame:
+    """The points, by rising size, whose labels do not run into each other; the best comes first."""
+    sizes = frontier["bits"].to_list()
+    kept: list[int] = []
+    for index in reversed(range(len(sizes))):
+        if not kept or sizes[kept[-1]] - sizes[index] >= SPACE * (sizes[-1] - sizes[0]):
+            kept.append(index)
+    return frontier[kept]
 
 
 def size_against_quality(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:

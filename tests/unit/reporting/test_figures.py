@@ -8,7 +8,16 @@ from pathlib import Path
 import polars as pl
 import report_data
 
-from ptqbench.reporting.figures import across_models, panels, pareto, points, size_against_quality, svg, write_figure
+from ptqbench.reporting.figures import (
+    across_models,
+    panels,
+    pareto,
+    points,
+    size_against_quality,
+    spaced,
+    svg,
+    write_figure,
+)
 
 
 def test_the_frontier_is_what_nothing_beats() -> None:
@@ -53,3 +62,10 @@ def test_panels_name_their_score_and_the_best_cells() -> None:
     assert "ppl wiki (lower is better)" in drawn[0]
     assert "acc % qa&lt;i&gt; (higher is better)" in drawn[1]
     assert "awq+gptq w4" in drawn[0]
+
+
+def test_labels_keep_their_distance() -> None:
+    frontier = pl.DataFrame({"bits": [2.0, 2.1, 2.2, 3.0, 3.1, 4.0]})
+    assert spaced(frontier)["bits"].to_list() == [4.0, 3.1, 2.2]
+    assert len(spaced(frontier.head(1))) == 1
+    assert len(spaced(frontier.clear())) == 0
