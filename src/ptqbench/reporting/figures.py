@@ -52,8 +52,8 @@ def panel(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str, tit
     x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20))
     y = alt.Y("value:Q", title=name, scale=scale)
     frontier = data.filter(pl.col("frontier")).sort("bits")
-    legend = alt.Legend(orient="bottom", columns=2, labelLimit=300)
-    color = alt.Color("strategy:N", title="class", scale=alt.Scale(scheme="tableau10"), legend=legend)
+    legend = alt.Legend(orient="bottom", columns=2, columnPadding=30, labelLimit=300)
+    color = alt.Color("strategy:N", title="class", scale=alt.Scale(scheme="category20"), legend=legend)
     shown = ["cell:N", "bits:Q", "value:Q", "stderr:Q"]
     layers = [
         alt.Chart(frontier).mark_line(color="gray", opacity=0.6).encode(x=x, y=y),
