@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PINS := $(shell sed -n 's/^ *- \(.*==.*\)/\1/p' envs/ptqbench.yaml)
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: bench test check env dev clean
+.PHONY: bench test check env dev clean serve-cpu serve-cuda
 
 bench: env
 	snakemake --cores all
@@ -34,5 +34,9 @@ $(VENV)/.dev: $(VENV)/.ptqbench envs/dev.txt
 	$(VENV)/bin/pip install --quiet --requirement envs/dev.txt
 	touch $@
 
+# the environments of vLLM, which `backend: auto` then uses
+serve-cpu serve-cuda: env
+	snakemake --cores 1 .venv-$@/ptqbench.json
+
 clean:
-	rm -rf results logs reports/*.{html,md,parquet,svg,png} .snakemake
+	rm -rf results logs reports/*.{html,md,parquet,csv,svg,png} reports/diagnosis .snakemake

@@ -71,7 +71,7 @@ METHODS: dict[str, dict[str, Any]] = {
 TARGETS = {"shared": 20.0, "propagated": 28.0, "omniquant": 600.0} | {f"cached {name}": 7.0 for name in METHODS}
 OUT = Path("benchmarks/results/gpu.csv")
 STAGES: dict[str, list[tuple[Any, str]]] = {
-    "forward and statistics": [(collect, "advance"), (propagate, "advance"), (propagate, "collect_site")],
+    "forward and statistics": [(collect, "advance"), (propagate, "advance"), (propagate, "collect_stage")],
     "Hessians": [(hessian, "update")],
     "other statistics": [(magnitude, "update"), (moments, "update")],
     "fold": [(hessian, "finish"), (state, "unfold")],

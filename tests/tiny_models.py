@@ -1,18 +1,25 @@
-"""Tiny random models of every dense family, and what the tests do with them."""
+"""Tiny random models of every family of decoders, and what the tests do with them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import tiny_images
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ptqbench.formats.checkpoint import write_model
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
+from ptqbench.models.experts import make_watchable
+from ptqbench.models.load import image_place, load_model
 from ptqbench.models.skeleton import Skeleton, run_block
+from ptqbench.models.vila import Vila
+from ptqbench.pocket import vision
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.propagate import PropagatedCell
@@ -25,23 +32,96 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "tied": {"model_type": "llama", "head_dim": 16, "tie_word_embeddings": True},
     "qwen2": {"model_type": "qwen2"},
     "qwen3": {"model_type": "qwen3", "head_dim": 32},
+    "mamba": {"model_type": "mamba", "state_size": 8, "time_step_rank": 128},
+    "tied mamba": {"model_type": "mamba", "state_size": 8, "time_step_rank": 16, "tie_word_embeddings": True},
+    "mamba2": {
+        "model_type": "mamba2",
+        "state_size": 16,
+        "num_heads": 4,
+        "head_dim": 32,
+        "n_groups": 1,
+        "chunk_size": 8,
+    },
+    "llava": {"model_type": "llava"},
+    "new llava": {"model_type": "llava"},
+    "vila": {"model_type": "llava_llama"},
+}
+SEEING = ("llava", "new llava", "vila")
+MIXTURES: dict[str, dict[str, Any]] = {
+    "mixtral": {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16},
+    "deepseek": {
+        "model_type": "deepseek",
+        "moe_intermediate_size": 64,
+        "n_routed_experts": 6,
+        "n_shared_experts": 2,
+        "num_experts_per_tok": 3,
+        "first_k_dense_replace": 1,
+    },
+    "deepseek_v2": {
+        "model_type": "deepseek_v2",
+        "moe_intermediate_size": 64,
+        "n_routed_experts": 6,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "first_k_dense_replace": 1,
+        "num_key_value_heads": 4,
+        "q_lora_rank": 64,
+        "kv_lora_rank": 32,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 32,
+    },
+    "qwen2_moe": {
+        "model_type": "qwen2_moe",
+        "moe_intermediate_size": 64,
+        "shared_expert_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "mlp_only_layers": [0],
+    },
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "moe_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "head_dim": 32,
+    },
 }
 
 
-def make_model(folder: Path, family: str = "llama", dtype: torch.dtype = torch.float32) -> Path:
+def make_model(
+    folder: Path,
+    family: str = "llama",
+    dtype: torch.dtype = torch.float32,
+    vocabulary: int = VOCAB,
+    **changes: Any,
+) -> Path:
     """Save a random two-block model with grouped-query attention, norms away from one and biases away from zero."""
     torch.manual_seed(1)
-    shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": VOCAB}
+    shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": vocabulary}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
-    settings = {"tie_word_embeddings": False, **shape, **heads, **FAMILIES[family]}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
+    settings = {"tie_word_embeddings": False, **shape, **heads, **(FAMILIES | MIXTURES)[family], **changes}
+    model: Any
+    if family in SEEING:
+        tokenizer = tiny_images.tokenizer(("<image>",))
+        model = vision.build(tiny_images.settings(settings["model_type"]), tokenizer)
+    else:
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
     for name, parameter in model.named_parameters():
+        if "vision_tower" in name or name.endswith(("A_log", "dt_bias", "dt_proj.bias")):
+            continue
         if parameter.dim() == 1:
             near = 0.0 if name.endswith("bias") else 1.0
             parameter.data = near + 0.3 * torch.randn_like(parameter)
         else:
-            parameter.data = parameter.data * 3
-    model.to(dtype).save_pretrained(folder)
+            parameter.data = parameter.data * (1 if "mixer" in name else 3)
+    model.to(dtype)
+    if family in SEEING:
+        vision.save(model, tokenizer, folder)
+    else:
+        model.save_pretrained(folder)
+    if family == "new llava":
+        model.save_pretrained(folder, save_original_format=False)
     return folder
 
 
@@ -85,18 +165,35 @@ def transformed_tensors(cell: Cell) -> dict[str, Tensor]:
     return tensors
 
 
+def save_with(cell: Cell, tensors: dict[str, Tensor], folder: Path) -> Path:
+    """The cell's model with other weights, written under the hub's names as they are, in their dtypes."""
+    added = {name: tensor for name, tensor in tensors.items() if name not in cell.checkpoint.headers}
+    config = cell.outside().config
+    write_model(cell.checkpoint, folder, lambda name, _: {name: tensors[name]}, None, added, config)
+    return folder
+
+
 def logits(cell: Cell, tensors: dict[str, Tensor]) -> Tensor:
-    """Logits of the model with these weights on :func:`tokens`, computed in float64."""
-    config = AutoConfig.from_pretrained(cell.checkpoint.folder)
-    for key, value in cell.outside().config.items():
-        setattr(config, key, value)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
-    missing, unexpected = model.load_state_dict({k: v.double() for k, v in tensors.items()}, strict=False)
-    assert not unexpected
-    assert set(missing) <= ({"lm_head.weight"} if config.tie_word_embeddings else set())
-    model.tie_weights()
-    with torch.no_grad():
-        return model(input_ids=tokens()).logits
+    """Logits of the model with these weights on :func:`inputs`, computed in float64."""
+    with TemporaryDirectory() as folder:
+        saved = save_with(cell, {name: tensor.double() for name, tensor in tensors.items()}, Path(folder))
+        options = {"dtype": torch.float64, "output_loading_info": True}
+        model, told = load_model(saved, cell.checkpoint.adapter, **options)
+    make_watchable(model)  # the fused kernel of experts knows no float64
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    return logits_of(model.eval())
+
+
+def inputs(model: Any) -> dict[str, Any]:
+    """What a model is called on: :func:`tokens`, with an image in every sequence if it sees."""
+    ids = tokens()
+    if not isinstance(model, Vila) and not hasattr(model.config, "vision_config"):
+        return {"input_ids": ids}
+    place, features = image_place(model)
+    ids[:, 2 : 2 + features] = place
+    pixels = torch.from_numpy(tiny_images.noise(len(ids)))
+    return {"input_ids": ids, "pixel_values": pixels.to(next(model.parameters()).dtype)}
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
@@ -105,6 +202,6 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 @torch.no_grad()
-def logits_of(model: torch.nn.Module) -> Tensor:
-    """Logits on :func:`tokens`."""
-    return model(input_ids=tokens()).logits
+def logits_of(model: Any) -> Tensor:
+    """Logits on :func:`inputs`."""
+    return model(**inputs(model)).logits

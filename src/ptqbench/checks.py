@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ptqbench import spec
 from ptqbench.errors import UserError, about, did_you_mean
+from ptqbench.formats.choice import candidates, choose, formats
+from ptqbench.formats.layout import Layout
 from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
-from ptqbench.models.headers import read_config, read_headers
+from ptqbench.models.headers import parts, read_config, read_headers
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
@@ -25,12 +28,81 @@ def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
     for key in traits["REQUIRED"]:
         if key not in suite:
             raise UserError(f"{where} lacks the key '{key}', which kind '{suite['kind']}' needs: add it")
-    for key in sorted(set(suite) - {"kind", *traits["REQUIRED"], *traits["OPTIONAL"]}):
+    for key in sorted(set(suite) - {"kind", "backend", *traits["REQUIRED"], *traits["OPTIONAL"]}):
         raise UserError(f"{where}.{key} is {suite[key]!r}, which means nothing to kind '{suite['kind']}': remove it")
     for corpus_name, corpus in suite.get("corpora", {}).items():
         check_corpus(corpus, f"{where}.corpora.{corpus_name}", root)
+    for set_name, source in suite.get("questions", {}).items():
+        check_questions(source, f"{where}.questions.{set_name}", root)
     if "path" in suite and not (root / suite["path"]).is_dir():
         raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
+    if "data" in suite and not (root / suite["data"]).is_dir():
+        raise UserError(f"{where}.data is '{suite['data']}', and there is no such folder: correct the path")
+
+
+def check_serving(config: dict[str, Any], cell: tuple[str, ...], suite: str, folder: Path | None) -> None:
+    """A suite's kind runs on its backend, which reads the format that the cell is exported in."""
+    settings, backend = config["suites"][suite], spec.backend_of(config, suite)
+    kinds: tuple[str, ...] = members("evaluation")[settings["kind"]].get("BACKENDS", (backend,))
+    if backend not in kinds:
+        raise UserError(
+            f"config: suites.{suite}.kind is '{settings['kind']}', which backend '{backend}' does not measure: "
+            f"set backend to vllm, there or for the suite"
+        )
+    if cell[2] == spec.FLOAT_METHOD:
+        return
+    where, asked = f"config: schemes.{cell[3]} with method '{cell[2]}'", spec.format_of(config, cell[3])
+    layout = Layout.of(spec.quantize_spec(config, *cell))
+    rows, readable = candidates(spec.backend_of(config), layout, asked), formats(backend, layout)
+    if not rows or not readable:
+        at = spec.backend_of(config) if not rows else backend
+        what = "its int8 activations" if layout.activations == "int8" else f"format '{asked}'"
+        choices = ", ".join(["auto", *formats(at, layout)]) if formats(at, layout) else "another scheme or backend"
+        raise UserError(f"{where}: backend '{at}' does not serve {what} at that width and granularity: use {choices}")
+    chosen = rows[-1]["format"]
+    if folder is not None:
+        with about(where):
+            chosen = choose(rows, asked, str(read_config(folder, where).get("model_type")))["format"]
+    if chosen not in readable:
+        raise UserError(
+            f"{where} is exported as {chosen} for backend '{spec.backend_of(config)}', which backend '{backend}' of "
+            f"suite '{suite}' does not read: give the scheme a format, one of {', '.join(readable)}"
+        )
+
+
+def check_questions(source: str, where: str, root: Path) -> None:
+    """A local file must exist; a name must be one of the hub's known sets."""
+    if source.endswith(".parquet"):
+        if not (root / source).is_file():
+            raise UserError(f"{where} is '{source}', and there is no such file: correct the path")
+        return
+    from ptqbench.data.hub_images import QUESTIONS
+
+    if source not in QUESTIONS:
+        raise UserError(f"{where} is '{source}', no .parquet file and no known set{did_you_mean(source, QUESTIONS)}")
+
+
+def check_scheme(name: str, scheme: dict[str, Any]) -> None:
+    """A mixed scheme, and no other, has a budget and the widths to choose from."""
+    where, mixed = f"config: schemes.{name}", scheme["bits"] == "mixed"
+    for key in ("budget", "choices"):
+        if mixed and key not in scheme:
+            raise UserError(f"{where} lacks the key '{key}', which mixed bits need: add it")
+        if not mixed and key in scheme:
+            raise UserError(
+                f"{where}.{key} is {scheme[key]!r}, which means nothing to {scheme['bits']} bits: remove it"
+            )
+    if mixed and not min(scheme["choices"]) <= scheme["budget"] <= max(scheme["choices"]):
+        low, high = min(scheme["choices"]), max(scheme["choices"])
+        raise UserError(f"{where}.budget is {scheme['budget']}: choose one between its choices, {low} and {high}")
+
+
+def check_mixed(name: str, method: str, recipe: dict[str, Any]) -> None:
+    """Widths are chosen from shared statistics, so a method that propagates cannot have them."""
+    if recipe["propagate"]:
+        raise UserError(
+            f"config: schemes.{name}.bits is 'mixed', and method '{method}' propagates: give it a scheme of one width"
+        )
 
 
 def check_corpus(corpus: str, where: str, root: Path) -> None:
@@ -67,8 +139,13 @@ def check_windows(name: str, suite: dict[str, Any], model: str, folder: Path | N
         where = f"config: suites.{name}.corpora.{corpus_name}"
         if not is_hub_name(corpus):
             longest: int = members("evaluation")["perplexity"]["LONGEST_WINDOW"]
-            context = read_config(folder, where).get("max_position_embeddings", longest) if folder else 1
+            context = _text_config(folder, where).get("max_position_embeddings", longest) if folder else 1
             _check_tokens(corpus, suite.get("window", min(context, longest)), model, folder, where, "window", root)
+
+
+def _text_config(folder: Path, where: str) -> dict[str, Any]:
+    config = read_config(folder, where)
+    return load_adapter(config, where).text_config(config)
 
 
 def _check_tokens(corpus: str, length: int, model: str, folder: Path | None, where: str, key: str, root: Path) -> None:
@@ -78,11 +155,15 @@ def _check_tokens(corpus: str, length: int, model: str, folder: Path | None, whe
 
     with about(f"{where} is '{corpus}'"):
         documents, separator = read_corpus(str(root / corpus), "calibration")
-    if folder is None or not (folder / "tokenizer.json").is_file():
+    if folder is None:
+        return
+    files = [folder / part / "tokenizer.json" for part in ("", *parts(folder))]
+    files = [file for file in files if file.is_file()]
+    if not files:
         return
     from tokenizers import Tokenizer
 
-    found = len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(separator.join(documents)).ids)
+    found = len(Tokenizer.from_file(str(files[0])).encode(separator.join(documents)).ids)
     if found < length:
         raise UserError(
             f"{where} is '{corpus}', which model '{model}' reads as {found} tokens, fewer than a {key} of {length}: "
@@ -94,9 +175,9 @@ def read_shapes(model: str, folder: Path) -> Shapes:
     """Shapes of the linears to quantize of a local model, by checkpoint name; what is missing is named."""
     where = f"config: models.{model}.path"
     settings = read_config(folder, where)
-    adapter = load_adapter(settings, where)
     headers = read_headers(folder, where)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+    adapter = load_adapter(settings, where).named_as(headers)
+    if not any((folder / part / name).is_file() for part in ("", *parts(folder)) for name in TOKENIZERS):
         raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
     found = {}
     for block in range(adapter.n_blocks(settings)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -30,32 +30,38 @@ def gpu_slots() -> int:
 
 
 @contextmanager
-def one_device() -> Iterator[str]:
+def one_device(whole: bool = False) -> Iterator[str]:
     """Hold one GPU (or one of its slots) for this process and yield ``"cuda"``; yield ``"cpu"`` where there is none.
 
     Snakemake counts GPUs but does not assign them, so jobs agree through a lock file per GPU. Small models may share
-    one: ``PTQBENCH_JOBS_PER_GPU=4 snakemake --cores all --resources gpu=4``.
+    one: ``PTQBENCH_JOBS_PER_GPU=4 snakemake --cores all --resources gpu=4``. ``whole`` waits for every slot: a server
+    measures what memory is free and takes it.
     """
-    gpus = visible_gpus()
+    gpus, slots = visible_gpus(), gpu_slots()
     if not gpus:
         yield "cpu"
         return
-    gpu, lock = _first_free(gpus, gpu_slots())
-    try:
+    with ExitStack() as held:
+        gpu, first = _first_free(gpus, 1 if whole else slots)
+        held.callback(first.release)
+        for slot in range(1, slots if whole else 1):  # in order, so that two who want all never wait for each other
+            held.enter_context(_lock(gpu, slot))
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         yield "cuda"
-    finally:
-        lock.release()
 
 
 def _first_free(gpus: list[str], slots: int) -> tuple[str, FileLock]:
-    folder = Path(tempfile.gettempdir()) / f"ptqbench-gpus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         for slot, gpu in product(range(slots), gpus):
-            lock = FileLock(folder / f"{gpu.replace('/', '_')}.{slot}.lock")
+            lock = _lock(gpu, slot)
             try:
                 lock.acquire(timeout=POLL_SECONDS / len(gpus) / slots)
                 return gpu, lock
             except Timeout:
                 continue
+
+
+def _lock(gpu: str, slot: int) -> FileLock:
+    folder = Path(tempfile.gettempdir()) / f"ptqbench-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return FileLock(folder / f"{gpu.replace('/', '_')}.{slot}.lock")

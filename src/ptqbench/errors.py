@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,8 +41,10 @@ def user_facing(main: Callable[..., None]) -> Callable[..., None]:
     @wraps(main)
     def run(argv: list[str] | None = None) -> None:
         try:
-            main(argv)
+            return main(argv)
         except UserError as error:
-            sys.exit(f"error: {error}")
+            line = f"error: {error}"
+        gc.collect()  # what the error held (progress bars) says its last before the line, not after it
+        sys.exit(line)
 
     return run

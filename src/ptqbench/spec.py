@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from ptqbench.formats.choice import candidates
+from ptqbench.formats.choice import formats as served_formats
+from ptqbench.formats.layout import Layout
 from ptqbench.members import members
 from ptqbench.recipe import FLOAT, normalize
 
 Config = dict[str, Any]
 FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "bf16", "none"
+HELD_OUT = {"windows": 16, "length": 256}
+GRID = {"group_size": -1, "symmetric": False}
 FLOAT_BITS = {"bits": 16, "group_size": -1, "symmetric": True}
 
 
 def statistics() -> list[str]:
     """Every accumulator; one pass fills them all."""
     return sorted(members("statistics"))
-
-
-def formats() -> list[str]:
-    """Every checkpoint format: the modules of ``formats`` that declare one."""
-    return sorted(name for name, traits in members("formats").items() if "FORMAT" in traits)
 
 
 def model_spec(config: Config, model: str) -> dict[str, Any]:
@@ -52,17 +52,69 @@ def quantize_spec(config: Config, model: str, calibration: str, method: str, sch
     return {
         **calibration_spec(config, model, calibration),
         "method": {"name": method, **normalize(method, config["methods"][method])},
-        "scheme": {"name": scheme, "group_size": -1, "symmetric": False, **config["schemes"][scheme]},
+        "scheme": {"name": scheme, **_grid(config, scheme)},
     }
 
 
+def codes_scheme(config: Config, scheme: str) -> str:
+    """The first scheme of the config with the same grid: schemes that differ in their format share their codes."""
+    return next(name for name in config["schemes"] if _grid(config, name) == _grid(config, scheme))
+
+
 def export_spec(config: Config, model: str, calibration: str, method: str, scheme: str) -> dict[str, Any]:
-    """A cell's checkpoint."""
-    asked = config.get("export", {}).get("format", "auto")
-    return {**quantize_spec(config, model, calibration, method, scheme), "format": asked}
+    """A cell's checkpoint: its codes, and the rows of the choice table among which the model's type decides."""
+    if method == FLOAT_METHOD:
+        return {**quantize_spec(config, model, calibration, method, scheme), "format": "float"}
+    codes = codes_scheme(config, scheme)
+    cell = quantize_spec(config, model, calibration, method, codes)
+    layout, asked = Layout.of(cell), format_of(config, scheme)
+    rows = candidates(backend_of(config), layout, asked)
+    return {**cell, "scheme": {**cell["scheme"], "name": scheme}, "codes": codes, "format": asked, "rows": rows}
 
 
 def evaluate_spec(config: Config, model: str, calibration: str, method: str, scheme: str, suite: str) -> dict[str, Any]:
-    """One suite on one cell's checkpoint."""
+    """One suite on one cell's checkpoint; ``serves``: the formats that the backend reads, with the server's flags."""
     cell = export_spec(config, model, calibration, method, scheme)
-    return {**cell, "suite": {"name": suite, **config["suites"][suite]}}
+    backend = backend_of(config, suite)
+    serves = {"float": []} if method == FLOAT_METHOD else served_formats(backend, Layout.of(cell))
+    return {**cell, "suite": {"name": suite, **config["suites"][suite]}, "backend": backend, "serves": serves}
+
+
+def diagnosed(config: Config, block: dict[str, Any]) -> str | None:
+    """The text that a grid entry's cells are diagnosed on: its first perplexity corpus; None if it asks for none."""
+    if not block.get("diagnose"):
+        return None
+    suites = [config["suites"][suite] for suite in block["suites"]]
+    return next((corpus for suite in suites for corpus in suite.get("corpora", {}).values()), None)
+
+
+def diagnose_spec(config: Config, model: str, calibration: str, method: str, scheme: str) -> dict[str, Any]:
+    """Why a cell scores as it does: the cell, and the held-out windows of the first grid entry that asks for it."""
+    asked = (
+        corpus
+        for block in config["grid"]
+        if model in block["models"]
+        and calibration in block.get("calibration", [calibration])
+        and method in block["methods"]
+        and scheme in block["schemes"]
+        and (corpus := diagnosed(config, block))
+    )
+    held_out = {"corpus": next(asked), **HELD_OUT}
+    return {**quantize_spec(config, model, calibration, method, scheme), "held_out": held_out}
+
+
+def backend_of(config: Config, suite: str | None = None) -> str:
+    """The backend of a suite, or the one that checkpoints are made for; :func:`runtime.settle` has written it out."""
+    own = config["suites"][suite].get("backend") if suite else None
+    found: str = own or config.get("backend", "transformers")
+    return found
+
+
+def format_of(config: Config, scheme: str) -> str:
+    """The checkpoint format that a scheme, or else the config, asks for."""
+    asked: str = config["schemes"][scheme].get("format") or config.get("export", {}).get("format", "auto")
+    return asked
+
+
+def _grid(config: Config, scheme: str) -> dict[str, Any]:
+    return {**GRID, **{key: value for key, value in config["schemes"][scheme].items() if key != "format"}}

@@ -56,7 +56,11 @@ def test_names_become_paths(section: str, name: str) -> None:
         ("grid", [], "config: grid is []: name at least one"),
         ("models", {}, "config: models is {}: name at least one"),
         ("methods", {"rtn": None}, "config: methods.rtn is None: it must be of type object"),
-        ("export", {"format": "gguf"}, "config: export.format is 'gguf': choose from auto, compressed_tensors, dense"),
+        (
+            "export",
+            {"format": "gguf"},
+            "config: export.format is 'gguf': choose from auto, awq, compressed_tensors, dense, gptq",
+        ),
     ],
 )
 def test_the_message_says_what_is_wanted(key: str, value: Any, expected: str) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -75,5 +78,27 @@ def test_small_jobs_may_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     second, other = take("0")
     assert one == other == "0"
     for process in (first, second):
+        process.kill()
+        process.wait()
+
+
+def test_a_server_has_a_whole_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for every job that shares the GPU, and no job starts beside it."""
+    monkeypatch.setenv(devices.SLOTS, "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    small, _ = take("0")
+    timer = threading.Timer(1.0, small.kill)
+    timer.start()
+    begun = time.monotonic()
+    with one_device(whole=True) as device:
+        assert device == "cuda"
+        assert time.monotonic() - begun > 0.9
+        assert all(lock.exists() for lock in Path(os.environ["TMPDIR"]).glob("*/0.[01].lock"))
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "CUDA_VISIBLE_DEVICES": "0"}
+        late = subprocess.Popen([sys.executable, "-c", TAKE], env=environment, stdout=subprocess.PIPE, text=True)
+        assert late.stdout is not None
+        assert not select.select([late.stdout], [], [], 3.0)[0]
+    assert late.stdout.readline().split()[1] == "0"
+    for process in (small, late):
         process.kill()
         process.wait()

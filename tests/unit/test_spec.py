@@ -62,7 +62,35 @@ def test_the_baseline_depends_on_the_model_alone() -> None:
     assert found["method"]["rounding"] is None
 
 
-def test_statistics_and_formats_are_files() -> None:
+def test_statistics_are_files() -> None:
     assert spec.statistics() == ["hessian", "magnitude", "moments"]
-    assert {"compressed_tensors", "dense"} <= set(spec.formats())
-    assert not {"bitstream", "checkpoint"} & set(spec.formats())
+
+
+def test_schemes_that_differ_in_their_format_share_their_codes() -> None:
+    twins = config()
+    twins["schemes"]["w4g32-dense"] = {"bits": 4, "group_size": 32, "format": "dense"}
+    twin = (*CELL[:3], "w4g32-dense")
+    assert spec.codes_scheme(twins, "w4g32-dense") == "w4g32"
+    assert spec.export_spec(twins, *CELL) == spec.export_spec(config(), *CELL)
+    packed, dense = spec.export_spec(twins, *CELL), spec.export_spec(twins, *twin)
+    assert packed["codes"] == dense["codes"] == "w4g32"
+    assert (packed["rows"][-1]["format"], dense["rows"][-1]["format"]) == ("compressed_tensors", "dense")
+    assert spec.quantize_spec(twins, *CELL) == spec.quantize_spec(config(), *CELL)
+
+
+def test_checkpoints_follow_the_backend_of_the_config_and_suites_their_own() -> None:
+    before, changed = specs(config()), {**config(), "backend": "vllm-cuda"}
+    assert [stage for stage, found in specs(changed).items() if found != before[stage]] == ["export", "evaluate"]
+    suite = config()
+    suite["suites"]["perplexity"]["backend"] = "vllm-cuda"
+    assert [stage for stage, found in specs(suite).items() if found != before[stage]] == ["evaluate"]
+    cell = ("tiny", "text", "gptq", "w2g32")
+    assert spec.export_spec(config(), *cell)["rows"] != spec.export_spec(changed, *cell)["rows"]
+    changed["schemes"]["w2g32"]["symmetric"] = True
+    assert spec.evaluate_spec(changed, *cell, "perplexity")["serves"]["gptq"] == ["--quantization", "humming"]
+
+
+def test_the_baseline_is_the_same_for_every_backend() -> None:
+    baseline = ("tiny", spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
+    assert spec.export_spec({**config(), "backend": "vllm-cuda"}, *baseline) == spec.export_spec(config(), *baseline)
+    assert spec.evaluate_spec(config(), *baseline, "perplexity")["serves"] == {"float": []}

@@ -72,6 +72,10 @@ def test_every_evaluation_is_there(results: pl.DataFrame) -> None:
     assert results["stderr"].is_finite().all()
 
 
+def test_planning_tries_nothing_in_vain(finished: Clone) -> None:
+    assert "Exception" not in (finished.root / "output.txt").read_text()
+
+
 def test_the_baseline_went_through_the_same_rule(finished: Clone) -> None:
     evaluated = {
         wildcards for rule, wildcards in jobs((finished.root / "output.txt").read_text()) if rule == "evaluate"

@@ -11,11 +11,16 @@ from ptqbench import spec
 from ptqbench.config import hand_on, take_over
 from ptqbench.devices import gpu_slots, visible_gpus
 from ptqbench.errors import UserError
+from ptqbench.evaluation import runtime
+from ptqbench.evaluation.environment import lock_digest
 from ptqbench.fingerprint import fingerprint
+from ptqbench.formats import choice
 from ptqbench.locks import enter
 from ptqbench.manifest import canonical, write_text
-from ptqbench.plan import Plan
+from ptqbench.plan import Cell, Plan
 from ptqbench.recipe import FLOAT, modules, normalize
+from ptqbench.reporting.names import diagnosis_pages
+from ptqbench.stages import evaluate
 
 
 report: "../report/workflow.rst"
@@ -27,15 +32,18 @@ shell.prefix(
     "HF_DATASETS_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false; "
 )
 
+BASE = Path(os.path.relpath(workflow.basedir))
 RESULTS = "results"
 CELL = ("model", "calibration", "method", "scheme")
 LOGS = "logs"
 
-# a user's mistake is one line, not a traceback
+# a user's mistake is one line, not a traceback; jobs on other hosts mean by `auto` what this one does
 try:
-    if not workflow.is_main_process:
+    if workflow.is_main_process:
+        runtime.settle(config, BASE)
+    else:
         take_over(config)
-    PLAN = Plan(config, Path(os.path.relpath(workflow.basedir)))
+    PLAN = Plan(config, BASE)
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -44,7 +52,7 @@ if workflow.is_main_process:
     hand_on(config, Path(".snakemake"))
     if enter(Path(".snakemake")):
         print("An earlier run was killed: its lock is released.", file=sys.stderr)
-    for line in PLAN.damaged(Path(RESULTS)):
+    for line in [*runtime.withdraw_gone(Path()), *PLAN.damaged(Path(RESULTS))]:
         print(f"damaged: {line}", file=sys.stderr)
 
 # what was damaged is made anew even if nothing that is left to do needs it
@@ -68,17 +76,36 @@ wildcard_constraints:
 
 def environment(wildcards):
     """Digest of the pinned environment: an upgrade recomputes."""
-    return hashlib.sha256(
-        Path(workflow.basedir, "envs/ptqbench.yaml").read_bytes()
-    ).hexdigest()[:12]
+    return hashlib.sha256(Path(BASE, "envs/ptqbench.yaml").read_bytes()).hexdigest()[
+        :12
+    ]
+
+
+def server_environment(wildcards):
+    """What stands for the serving environment: an upgrade of vLLM evaluates again."""
+    return runtime.environment_digest(spec.backend_of(config, wildcards.suite), BASE)
+
+
+def cell_spec(stage, *names):
+    """The config that a stage depends on, from the wildcards."""
+    build = getattr(spec, f"{stage}_spec")
+
+    def of(wildcards):
+        return build(config, *(wildcards[name] for name in names))
+
+    return of
+
+
+export_spec = cell_spec("export", *CELL)
+evaluate_spec = cell_spec("evaluate", *CELL, "suite")
 
 
 def specification(stage, *names):
     """A params function: the canonical JSON of the config that a stage depends on."""
-    build = getattr(spec, f"{stage}_spec")
+    found = cell_spec(stage, *names)
 
     def of(wildcards):
-        return canonical(build(config, *(wildcards[name] for name in names)))
+        return canonical(found(wildcards))
 
     return of
 
@@ -88,28 +115,28 @@ def code(stage):
 
     def of(wildcards):
         roots = [f"ptqbench.stages.{stage}"]
-        if stage in ("statistics", "quantize", "export"):
+        if stage in ("statistics", "quantize", "export", "diagnose"):
             adapter = PLAN.adapter(wildcards.model, Path(RESULTS))
             roots += [f"ptqbench.models.adapters.{adapter}"] if adapter else []
         if stage == "statistics":
             roots += [f"ptqbench.statistics.{name}" for name in spec.statistics()]
-        if stage == "quantize":
+        if stage in ("quantize", "diagnose"):
             roots += modules(
                 normalize(wildcards.method, config["methods"][wildcards.method])
             )
         if stage == "export":
-            roots += [f"ptqbench.formats.{name}" for name in spec.formats()]
+            roots += choice.modules(export_spec(wildcards))
         if stage == "evaluate":
-            roots += [
-                f"ptqbench.evaluation.{config['suites'][wildcards.suite]['kind']}"
-            ]
+            roots += evaluate.modules(evaluate_spec(wildcards))
         return fingerprint(roots)
 
     return of
 
 
 # many jobs share these files: each is read once a run
-WEIGHTS, TEXTS, DOCUMENTS = map(cache, (PLAN.weights, PLAN.texts, PLAN.documents))
+WEIGHTS, TEXTS, DOCUMENTS, TEXT = map(
+    cache, (PLAN.weights, PLAN.texts, PLAN.documents, PLAN.text)
+)
 
 
 def weights(wildcards):
@@ -127,6 +154,34 @@ def documents(wildcards):
     return DOCUMENTS(wildcards.suite)
 
 
+def held_out(wildcards):
+    """The digest of the text that a cell is diagnosed on, if it is a local file."""
+    corpus = spec.diagnose_spec(config, *(wildcards[name] for name in CELL))["held_out"]
+    return TEXT(corpus["corpus"])
+
+
+def codes(wildcards):
+    """The quantized cell to pack: schemes that differ in their format alone share it."""
+    cell = Cell(*(wildcards[name] for name in CELL))
+    return f"{RESULTS}/quantized/{PLAN.codes(cell).path}/manifest.json"
+
+
+def serve_lock(wildcards):
+    """The lock file of a serving environment."""
+    return str(BASE / f"envs/serve-{wildcards.kind}.txt")
+
+
+def serve_digest(wildcards):
+    """The digest of its pins."""
+    return lock_digest(Path(serve_lock(wildcards)))
+
+
+def server_marker(wildcards):
+    """The environment that a suite's server needs; none where this Python, or no server, does it."""
+    marker = runtime.environment_marker(spec.backend_of(config, wildcards.suite))
+    return ancient(marker) if marker else []
+
+
 def planned():
     """What the report covers, as one canonical JSON."""
     cells = [
@@ -141,7 +196,13 @@ def planned():
         }
         for cell, suite in PLAN.evaluations
     ]
-    return canonical({"cells": cells, "evaluations": evaluations})
+    diagnosed = [
+        {"cell": list(cell), "spec": spec.diagnose_spec(config, *cell)}
+        for cell in PLAN.diagnosed
+    ]
+    return canonical(
+        {"cells": cells, "evaluations": evaluations, "diagnosed": diagnosed}
+    )
 
 
 def plan_digest(wildcards):

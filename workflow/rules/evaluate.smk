@@ -3,14 +3,33 @@ EVALUATIONS = [
 ]
 
 
+# the environment of a server, apart because vLLM pins other versions; only made where a config asks for vllm
+rule serve_environment:
+    output:
+        ".venv-serve-{kind}/ptqbench.json",
+    log:
+        f"{LOGS}/serve-{{kind}}.log",
+    wildcard_constraints:
+        kind="cpu|cuda",
+    conda:
+        "../../envs/ptqbench.yaml"
+    params:
+        lock=serve_lock,
+        digest=serve_digest,
+    shell:
+        "python -m ptqbench.stages.serve_environment --spec '{{}}' --lock {params.lock:q} --out {output} > {log} 2>&1"
+
+
 # one suite on one checkpoint: adding a suite touches nothing else
 rule evaluate:
     input:
-        f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
+        checkpoint=f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
+        server=server_marker,
     output:
         f"{RESULTS}/eval/{{model}}/{{calibration}}/{{method}}/{{scheme}}/{{suite}}.json",
     log:
-        f"{LOGS}/eval/{{model}}/{{calibration}}/{{method}}/{{scheme}}/{{suite}}.log",
+        stage=f"{LOGS}/eval/{{model}}/{{calibration}}/{{method}}/{{scheme}}/{{suite}}.log",
+        server=f"{LOGS}/eval/{{model}}/{{calibration}}/{{method}}/{{scheme}}/{{suite}}.server.log",
     conda:
         "../../envs/ptqbench.yaml"
     threads: THREADS
@@ -21,6 +40,8 @@ rule evaluate:
         code=code("evaluate"),
         documents=documents,
         env=environment,
+        server=server_environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.evaluate --spec {params.spec:q} "
-        "--checkpoint {input} --out {output} > {log} 2>&1"
+        "--checkpoint {input.checkpoint} --server {input.server} --server-log {log.server} --out {output} "
+        "> {log.stage} 2>&1"

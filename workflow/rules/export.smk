@@ -2,11 +2,13 @@
 rule export:
     input:
         model=rules.prepare.output,
-        quantized=rules.quantize.output,
+        quantized=codes,
     output:
         f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
     log:
         f"{LOGS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}.log",
+    wildcard_constraints:
+        method=one_of(config["methods"]),
     conda:
         "../../envs/ptqbench.yaml"
     threads: THREADS
@@ -28,6 +30,3 @@ use rule export as export_float with:
         f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
     wildcard_constraints:
         method=spec.FLOAT_METHOD,
-
-
-ruleorder: export_float > export

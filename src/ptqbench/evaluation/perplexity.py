@@ -15,14 +15,25 @@ from ptqbench.errors import UserError, about
 from ptqbench.progress import progress_bar
 
 REQUIRED = ("corpora",)
-OPTIONAL = ("window", "limit", "batch_size")
+OPTIONAL = ("window", "limit", "batch_size", "keep_logprobs")
+DIGITS = 5  # of a log-probability that is kept
 LONGEST_WINDOW = 2048
 
 
+def longest(suite: dict[str, Any], context: int) -> int:
+    """Tokens of a window, for a model of ``context`` positions."""
+    return suite.get("window") or min(context, LONGEST_WINDOW)
+
+
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows ``task, metric, value, stderr, n`` for every corpus: perplexity and bits per byte, over windows."""
+    """Rows ``task, metric, value, stderr, n, items`` for every corpus: perplexity and bits per byte, over windows.
+
+    ``items``, on perplexity's row, holds each window's mean loss in nats, for comparisons window by window. With
+    ``keep_logprobs`` that row also has ``logprobs``, a list of nats for each window's tokens but the first: two
+    backends on the same weights can then be compared token by token.
+    """
     rows = []
-    length = suite.get("window") or min(backend.context, LONGEST_WINDOW)
+    length = longest(suite, backend.context)
     for name, corpus in suite["corpora"].items():
         with about(f"suites.{suite['name']}.corpora.{name} is '{corpus}'"):
             documents, separator = read_corpus(corpus, "evaluation")
@@ -31,14 +42,18 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
             cut = windows(tokens, length)[: suite.get("limit")]
         parts = []
         with progress_bar(f"perplexity of {name}: window", total=len(cut)) as bar:
-            for losses in backend.window_losses(cut, suite.get("batch_size", 8)):
+            for losses in backend.token_losses(cut, suite.get("batch_size", 8)):
                 parts.append(losses)
                 bar(len(losses))
-        losses = torch.cat(parts)
+        tokenwise = torch.cat(parts)
+        losses = tokenwise.mean(1)
         value, stderr = perplexity(losses)
         bits = bits_per_byte(losses.mean().item(), len(tokens), len(text.encode()))
         common = {"task": name, "n": len(losses)}
-        rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr})
+        kept: dict[str, Any] = {"items": losses.tolist()}
+        if suite.get("keep_logprobs"):
+            kept["logprobs"] = (-tokenwise).round(decimals=DIGITS).tolist()
+        rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr, **kept})
         rows.append(
             {**common, "metric": "bits_per_byte", "value": bits, "stderr": bits / losses.mean().item() * stderr / value}
         )
@@ -57,14 +72,14 @@ def windows(tokens: Tensor, length: int) -> Tensor:
 
 
 @torch.no_grad()
-def window_losses(model: nn.Module, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Yield, per batch, the float64 mean cross-entropy ``[b]`` in nats over each window's ``length - 1`` targets."""
+def token_losses(model: nn.Module, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Yield, per batch, the float64 losses ``[b, length - 1]`` in nats of each window's tokens but the first."""
     device = next(model.parameters()).device
     for batch in cut.split(batch_size):
         batch = batch.to(device)
         logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
         losses = F.cross_entropy(logits.float().transpose(1, 2), batch[:, 1:], reduction="none")
-        yield losses.double().mean(1).cpu()
+        yield losses.double().cpu()
 
 
 def perplexity(losses: Tensor) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ptqbench.manifest import atomic, write_text
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.headers import parts
 
 CARRIED = (
     "tokenizer*",
@@ -21,8 +22,11 @@ CARRIED = (
     "vocab*",
     "merges.txt",
     "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
     "*.jinja",
     "*.model",
+    "configuration_*.py",
 )
 INDEX = "model.safetensors.index.json"
 
@@ -39,32 +43,55 @@ def write_model(
 ) -> list[Path]:
     """Copy ``source`` with every tensor passed through ``replace(name, tensor)``; returns the files written.
 
-    ``added`` tensors go into the last shard; ``changes`` and the ``quantization`` config go into ``config.json``.
+    ``added`` tensors go into the last shard of their part; ``changes`` and the ``quantization`` config go into
+    ``config.json``, and into that of the part which is the language model where the model is stored in parts.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = sorted({header.file for header in source.headers.values()})
-    written: dict[str, str] = {}
-    total = 0
-    for shard in shards:
-        tensors = {key: value for name, tensor in _read(shard) for key, value in replace(name, tensor).items()}
-        tensors |= added if shard == shards[-1] else {}
-        with atomic(folder / shard.name) as temporary:
-            save_file(
-                {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"format": "pt"}
-            )
-        written |= dict.fromkeys(tensors, shard.name)
-        total += sum(tensor.nbytes for tensor in tensors.values())
-    files = [folder / shard.name for shard in shards]
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
-        write_text(folder / INDEX, json.dumps(index, indent=1))
-        files.append(folder / INDEX)
-    config = source.config | changes
+    config = merged(source.config, changes)
     config.pop("quantization_config", None)
     if quantization:
         config["quantization_config"] = quantization
+    folders = parts(source.folder)
+    files = [file for part in folders or [""] for file in _write_part(source, folder, part, replace, added)]
+    for part in folders:
+        own = config[f"{part}_cfg"]
+        if f"{part}_cfg" == source.adapter.text and quantization:
+            inside = [name.removeprefix(f"{part}.") for name in quantization.get("ignore", [])]
+            own = own | {"quantization_config": quantization | {"ignore": inside}}
+        write_text(folder / part / "config.json", json.dumps(own, indent=2) + "\n")
+        files += [folder / part / "config.json", *_carry(source.folder / part, folder / part)]
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
     return [*files, folder / "config.json", *_carry(source.folder, folder)]
+
+
+def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with ``changes``, which go into nested mappings too."""
+    result = dict(config)
+    for key, value in changes.items():
+        result[key] = merged(result.get(key, {}), value) if isinstance(value, dict) else value
+    return result
+
+
+def _write_part(source: Checkpoint, folder: Path, part: str, replace: Replace, added: dict[str, Tensor]) -> list[Path]:
+    """The shards of one part (or of a whole model, whose part is ``""``), and their index if there are several."""
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    shards = sorted({header.file for header in source.headers.values() if header.part == part})
+    before = f"{part}." if part else ""
+    written: dict[str, str] = {}
+    total = 0
+    for shard in shards:
+        tensors = {key: value for name, tensor in _read(shard) for key, value in replace(before + name, tensor).items()}
+        tensors |= {name: t for name, t in added.items() if name.startswith(before)} if shard == shards[-1] else {}
+        inside = {name.removeprefix(before): tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        with atomic(folder / part / shard.name) as temporary:
+            save_file(inside, temporary, {"format": "pt"})
+        written |= dict.fromkeys(inside, shard.name)
+        total += sum(tensor.nbytes for tensor in inside.values())
+    files = [folder / part / shard.name for shard in shards]
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
+        write_text(folder / part / INDEX, json.dumps(index, indent=1))
+        files.append(folder / part / INDEX)
+    return files
 
 
 def _read(shard: Path) -> Iterator[tuple[str, Tensor]]:

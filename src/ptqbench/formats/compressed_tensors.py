@@ -1,4 +1,4 @@
-"""compressed-tensors: what vLLM serves and transformers loads (0.18 or later for 3 bits).
+"""compressed-tensors: what vLLM serves and transformers loads (0.18 or later for 3, 5, 6 and 7 bits).
 
 ``pack-quantized``: codes are packed along the input as one dense bit stream per row, zero-points along the output, both
 offset as unsigned fields of the signed range; the scale is stored in the model's dtype. ``int-quantized``, for W8A8:
@@ -13,31 +13,29 @@ import torch
 from torch import Tensor
 
 from ptqbench.formats.bitstream import pack
+from ptqbench.formats.layout import Layout
+from ptqbench.formats.plain import unfolded
 from ptqbench.quantize.linear import QuantizedLinear
 
-FORMAT = "pack-quantized"
-W8A8 = "int-quantized"
+FORMAT = "compressed-tensors"
+PACKED, W8A8 = "pack-quantized", "int-quantized"
+PER_TOKEN = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
 
 
-def refuses(linear: QuantizedLinear, activations: str) -> str | None:
+def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:
     """Why this format cannot hold a linear, or None."""
-    if linear.channel_scale is not None:
-        return "a channel scale that folds nowhere"
-    if linear.half_integer:
-        return "a half-integer zero-point"
-    if linear.right is not None or linear.left is not None:
-        return "transforms of single linears"
-    return None
+    return unfolded(linear)
 
 
-def layout(bits: int, symmetric: bool, grouped: bool, activations: str) -> str:
-    """Which of the two formats holds a scheme."""
-    return W8A8 if activations == "int8" and bits == 8 and symmetric and not grouped else FORMAT
+def compression(layout: Layout) -> str:
+    """Which of the two compressions holds a layout."""
+    bytes_do = layout.bits == 8 and layout.symmetric and not layout.grouped
+    return W8A8 if layout.activations == "int8" and bytes_do else PACKED
 
 
-def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, activations: str) -> dict[str, Tensor]:
+def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, layout: Layout) -> dict[str, Tensor]:
     """The tensors that replace ``<name>.weight``; ``dtype`` is the model's."""
-    if layout(linear.bits, linear.symmetric, linear.scale.shape[1] > 1, activations) == W8A8:
+    if compression(layout) == W8A8:
         signed = (linear.codes.to(torch.int16) - 128).to(torch.int8)
         return {f"{name}.weight": signed, f"{name}.weight_scale": linear.scale.to(dtype)}
     packed = {
@@ -50,26 +48,40 @@ def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, activations:
     return packed
 
 
-def settings(scheme: dict[str, Any], activations: str, ignore: list[str]) -> dict[str, Any]:
-    """``quantization_config`` for ``config.json``; ``ignore`` lists linears that stay in float."""
-    grouped = scheme["group_size"] > 0
-    per_token = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
-    inputs = per_token if activations == "int8" else None
-    weights = {
-        "num_bits": scheme["bits"],
-        "type": "int",
-        "symmetric": scheme["symmetric"],
-        "strategy": "group" if grouped else "channel",
-        "group_size": scheme["group_size"] if grouped else None,
-        "dynamic": False,
-    }
-    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs, "output_activations": None}
+def settings(layout: Layout, ignore: list[str], widths: dict[str, int] | None = None) -> dict[str, Any]:
+    """``quantization_config`` for ``config.json``; ``ignore`` lists linears that stay in float.
+
+    ``widths`` gives the bits of every linear by name, where they are mixed: a group of the config for each width.
+    """
+    if not widths:
+        groups = [_group(layout, layout.bits, ["Linear"])]
+    else:
+        names = {bits: [name for name, own in widths.items() if own == bits] for bits in sorted(set(widths.values()))}
+        groups = [_group(layout, bits, targets) for bits, targets in names.items()]
     return {
         "quant_method": "compressed-tensors",
-        "format": layout(scheme["bits"], scheme["symmetric"], grouped, activations),
+        "format": compression(layout),
         "quantization_status": "compressed",
         "global_compression_ratio": None,
         "kv_cache_scheme": None,
         "ignore": ignore,
-        "config_groups": {"group_0": group},
+        "config_groups": {f"group_{number}": group for number, group in enumerate(groups)},
+    }
+
+
+def _group(layout: Layout, bits: int, targets: list[str]) -> dict[str, Any]:
+    """The settings of the linears that ``targets`` name, by class or in full."""
+    weights = {
+        "num_bits": bits,
+        "type": "int",
+        "symmetric": layout.symmetric,
+        "strategy": "group" if layout.grouped else "channel",
+        "group_size": layout.group_size if layout.grouped else None,
+        "dynamic": False,
+    }
+    return {
+        "targets": targets,
+        "weights": weights,
+        "input_activations": dict(PER_TOKEN) if layout.activations == "int8" else None,
+        "output_activations": None,
     }

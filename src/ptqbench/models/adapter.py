@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from itertools import groupby
 from typing import Any
 
 from ptqbench.errors import UserError
@@ -15,27 +17,52 @@ from ptqbench.members import members
 class Producer:
     """What a site's input comes from, and can absorb a per-channel scale exactly.
 
-    ``norm``: the weight (and bias) of a normalization all of whose readers are in the site;
-    ``linear``: the rows of a linear; ``value``: the rows of ``v_proj`` through attention, heads repeated under GQA.
+    ``norm``: the weight (and bias) of a normalization all of whose readers are in sites that name it;
+    ``linear``: the rows of a linear, of which the first are the site's input where it has more of them than the site
+    channels; ``value``: the rows of ``v_proj`` through attention, heads repeated under GQA, where each head may have
+    ``skip`` other rows before those of its values.
     """
 
     kind: str
     name: str
+    skip: int = 0
 
 
 @dataclass(frozen=True)
 class Site:
-    """The linears of a block that read the same tensor; they share one Hessian."""
+    """The linears of a block that read the same tensor; they share one Hessian.
+
+    ``readers`` read it too and stay in float (routers). A site of one expert sees the tokens routed to it: ``routed``
+    names the site of all tokens that the mixture reads. Sites whose names are equal up to a dot are computed side by
+    side. ``fed_by`` names the module whose output begins with the site's input, where the model applies the linears'
+    weights without calling them as modules, so that nothing could be seen of their input otherwise.
+    """
 
     name: str
     linears: tuple[str, ...]
     producer: Producer | None = None
     reads_stream: bool = False
+    readers: tuple[str, ...] = ()
+    routed: str | None = None
+    fed_by: str | None = None
+
+    @property
+    def stage(self) -> str:
+        """What the names of sites that are computed side by side begin with."""
+        return self.name.split(".")[0]
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """One model family. Names are those of the checkpoint; block-relative names lack the ``blocks.<i>.`` prefix."""
+    """One model family. Names are those of the checkpoint; block-relative names lack the ``blocks.<i>.`` prefix.
+
+    ``writers`` are patterns of the linears that write to the residual stream; ``excluded`` says of every matrix in no
+    site, by a pattern of its name, why it stays in float. A model with images holds its language model's config under
+    ``text``; ``module`` is what stands before ``layers`` and ``embed_tokens`` in the language model alone, if its names
+    there are not the checkpoint's; ``outside_writers`` are linears outside the blocks that write to the residual stream
+    besides the embedding. ``other`` is the same family under other checkpoint names, and ``floats`` are modules in
+    float by the part of their names that all names share.
+    """
 
     name: str
     blocks: str
@@ -44,14 +71,62 @@ class Adapter:
     head: str
     sites: Callable[[dict[str, Any], int], tuple[Site, ...]]
     writers: tuple[str, ...]
+    excluded: dict[str, str] = field(default_factory=dict)
+    text: str | None = None
+    module: str | None = None
+    outside_writers: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
+    other: Adapter | None = None
+
+    def text_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The language model's part of the config."""
+        return config[self.text] if self.text else config
 
     def n_blocks(self, config: dict[str, Any]) -> int:
         """Number of decoder blocks."""
-        return int(config["num_hidden_layers"])
+        return int(self.text_config(config)["num_hidden_layers"])
+
+    def named_as(self, names: Collection[str]) -> Adapter:
+        """This adapter, or the one for the other names where the checkpoint has those."""
+        return self.other if self.other and f"{self.other.embedding}.weight" in names else self
+
+    def outside(self) -> list[str]:
+        """The tensors outside the blocks that a rotation of the residual stream changes, where the model has them."""
+        biases = [f"{name}.bias" for name in self.outside_writers]
+        return [f"{n}.weight" for n in (self.embedding, self.final_norm, self.head, *self.outside_writers)] + biases
+
+    def untied(self) -> dict[str, Any]:
+        """What ``config.json`` must say when the head has got a weight of its own."""
+        change = {"tie_word_embeddings": False}
+        return {self.text: change, **change} if self.text else change
+
+    def writers_among(self, sites: Iterable[Site]) -> tuple[str, ...]:
+        """The linears of ``sites`` that write to the residual stream."""
+        linears = [linear for site in sites for linear in site.linears]
+        return tuple(linear for linear in linears if any(fnmatch(linear, pattern) for pattern in self.writers))
 
     def prefix(self, block: int) -> str:
         """Checkpoint prefix of a block's tensors."""
         return f"{self.blocks}.{block}."
+
+
+def stages(sites: Iterable[Site]) -> list[tuple[Site, ...]]:
+    """The sites in the order of computation, those that are computed side by side together."""
+    return [tuple(group) for _, group in groupby(sites, key=lambda site: site.stage)]
+
+
+def by_producer(sites: Iterable[Site]) -> list[tuple[Site, ...]]:
+    """The sites in groups that one producer feeds, and that one scale must serve; a site without one is alone."""
+    groups: dict[Producer | str, list[Site]] = {}
+    for site in sites:
+        groups.setdefault(site.producer or site.name, []).append(site)
+    return [tuple(group) for group in groups.values()]
+
+
+def reason_for_float(adapter: Adapter, name: str) -> str | None:
+    """Why the checkpoint's matrix ``name`` is not quantized, in one phrase; None where the adapter gives no reason."""
+    outside = {f"{adapter.embedding}.weight": "the embedding is a table", f"{adapter.head}.weight": "the head"}
+    return outside.get(name) or next((why for pattern, why in adapter.excluded.items() if fnmatch(name, pattern)), None)
 
 
 def adapter_name(config: dict[str, Any], where: str) -> str:

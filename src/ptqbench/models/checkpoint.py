@@ -20,18 +20,21 @@ class Checkpoint:
         self.folder = folder
         self.config: dict[str, Any] = read_config(folder, str(folder))
         self.headers: dict[str, Header] = read_headers(folder, str(folder))
-        self.adapter: Adapter = load_adapter(self.config, str(folder))
+        self.adapter: Adapter = load_adapter(self.config, str(folder)).named_as(self.headers)
+        self.text_config = self.adapter.text_config(self.config)
         self.n_blocks = self.adapter.n_blocks(self.config)
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that weights are stored in, from the config."""
-        return getattr(torch, self.config.get("dtype") or self.config.get("torch_dtype") or "bfloat16")
+        configs = (self.config, self.text_config)
+        return getattr(torch, next((c[k] for c in configs for k in ("dtype", "torch_dtype") if c.get(k)), "bfloat16"))
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, as stored, on the CPU."""
-        with safe_open(self.headers[name].file, framework="pt") as shard:
-            return shard.get_tensor(name)
+        header = self.headers[name]
+        with safe_open(header.file, framework="pt") as shard:
+            return shard.get_tensor(name.removeprefix(f"{header.part}.") if header.part else name)
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         """Every tensor whose name begins with ``prefix``, by the rest of its name."""

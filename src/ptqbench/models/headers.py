@@ -10,13 +10,19 @@ from typing import Any, NamedTuple
 
 from ptqbench.errors import UserError
 
+PARTS = ("llm", "vision_tower", "mm_projector")  # folders of a model that is stored in parts, as VILA is
+
 
 class Header(NamedTuple):
-    """Where a tensor is and what it looks like (dtype in safetensors' spelling, e.g. ``BF16``)."""
+    """Where a tensor is and what it looks like (dtype in safetensors' spelling, e.g. ``BF16``).
+
+    ``part`` is the folder in which the file lies and, with a dot, what the tensor's name begins with outside the file.
+    """
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
+    part: str = ""
 
 
 def read_config(folder: Path, where: str) -> dict[str, Any]:
@@ -30,21 +36,35 @@ def read_config(folder: Path, where: str) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: {file} is not JSON: {error}") from None
+    for part in parts(folder):
+        config[f"{part}_cfg"] = json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
     return config
+
+
+def parts(folder: Path) -> list[str]:
+    """The sub-folders that hold the weights of a model stored in parts; none for others."""
+    return [part for part in PARTS if (folder / part / "config.json").is_file()]
 
 
 def read_headers(folder: Path, where: str) -> dict[str, Header]:
     """Tensor name to header over every ``*.safetensors`` shard; truncated shards are refused by name."""
-    shards = sorted(folder.glob("*.safetensors"))
-    if not shards:
-        raise UserError(f"{where}: {folder} has no *.safetensors weights: download them, or convert pickled .bin files")
-    return {name: header for shard in shards for name, header in _shard_headers(shard, where).items()}
+    found = {}
+    for part in parts(folder) or [""]:
+        shards = sorted((folder / part).glob("*.safetensors"))
+        if not shards:
+            place = folder / part
+            raise UserError(f"{where}: {place} has no *.safetensors weights: download them, or convert .bin files")
+        for shard in shards:
+            for name, header in _shard_headers(shard, where).items():
+                found[f"{part}.{name}" if part else name] = header._replace(part=part)
+    return found
 
 
 def sampled_digests(folder: Path) -> dict[str, str]:
     """File name to :func:`digest` for the files that make a model."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".model", ".txt"))
-    return {file.name: digest(file) for file in files}
+    files = sorted(path for part in ["", *parts(folder)] for path in (folder / part).iterdir())
+    kinds = (".safetensors", ".json", ".model", ".txt")
+    return {file.relative_to(folder).as_posix(): digest(file) for file in files if file.suffix in kinds}
 
 
 def digest(file: Path, whole: int = 1 << 26, samples: int = 16, width: int = 1 << 16) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.experts import fuse, make_watchable
 from ptqbench.pipeline import copy_stream
 
+CACHES = ("past_key_values", "cache_params", "use_cache")
 SHARE = 0.25  # of a GPU's memory, which the hidden states of all micro-batches may take
 
 
@@ -34,26 +38,35 @@ class _Catcher(nn.Module):
         self.caught: BlockInput | None = None
 
     def forward(self, hidden: Tensor, **kwargs: Any) -> Tensor:
-        kwargs = {key: value for key, value in kwargs.items() if key not in ("past_key_values", "use_cache")}
+        kwargs = {key: value for key, value in kwargs.items() if key not in CACHES}
         self.caught = BlockInput(hidden, kwargs)
         raise _Reached
 
 
 class Skeleton:
-    """A model of which only the embeddings and one block at a time are real."""
+    """A language model of which only the embeddings and one block at a time are real."""
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, remote: bool = False) -> None:
         self.checkpoint, self.device, self.dtype = checkpoint, device, dtype
-        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=remote)
+        adapter = checkpoint.adapter
+        config = language_config(checkpoint, remote)
         with torch.device("meta"):
             self.model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote).eval()
-        adapter = checkpoint.adapter
-        self._materialize(adapter.embedding, checkpoint.under(adapter.embedding + "."))
+        make_watchable(self.model)
+        inside = adapter.module
+        self._blocks_at = f"{inside}.layers" if inside else adapter.blocks
+        embedding = f"{inside}.embed_tokens" if inside else adapter.embedding
+        self._materialize(embedding, checkpoint.under(adapter.embedding + "."))
         self._rebuild_buffers()
+        for index, block in enumerate(self._blocks()):
+            for site in adapter.sites(checkpoint.config, index):
+                if site.fed_by:
+                    calls = partial(_call_with_first_channels, *(block.get_submodule(name) for name in site.linears))
+                    block.get_submodule(site.fed_by).register_forward_hook(calls)
 
     def inputs(self, tokens: Tensor, batch_size: int) -> list[BlockInput]:
         """What the first block receives for ``tokens [samples, length]``, in micro-batches."""
-        blocks = self.model.get_submodule(self.checkpoint.adapter.blocks)
+        blocks = self._blocks()
         original, catcher = blocks[0], _Catcher()
         blocks[0] = catcher
         caught = []
@@ -71,13 +84,18 @@ class Skeleton:
 
     def block(self, index: int, tensors: dict[str, Tensor]) -> nn.Module:
         """Block ``index`` on the device with ``tensors`` as its weights (block-relative names, all of them)."""
-        module = self.model.get_submodule(f"{self.checkpoint.adapter.blocks}.{index}")
+        module = self._blocks()[index]
         self._load(module, tensors)
         return module
 
     def release(self, index: int) -> None:
         """Give the block's memory back."""
-        self.model.get_submodule(f"{self.checkpoint.adapter.blocks}.{index}").to("meta")
+        self._blocks()[index].to("meta")
+
+    def _blocks(self) -> nn.ModuleList:
+        found = self.model.get_submodule(self._blocks_at)
+        assert isinstance(found, nn.ModuleList)
+        return found
 
     def _materialize(self, name: str, tensors: dict[str, Tensor]) -> None:
         self._load(self.model.get_submodule(name), tensors)
@@ -85,7 +103,7 @@ class Skeleton:
     def _load(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
         real = {
             name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
-            for name, tensor in tensors.items()
+            for name, tensor in fuse(tensors).items()
         }
         module.load_state_dict(real, strict=True, assign=True)
         module.requires_grad_(False)
@@ -97,6 +115,21 @@ class Skeleton:
             if buffers and all(buffer.is_meta for buffer in buffers):
                 with torch.device(self.device):
                     self.model.set_submodule(name, type(module)(config=self.model.config))
+
+
+def language_config(checkpoint: Checkpoint, remote: bool) -> Any:
+    """transformers' config of the language model, which a model with images holds inside its own."""
+    if not checkpoint.adapter.text:
+        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=remote)
+    settings = {key: value for key, value in checkpoint.text_config.items() if key != "model_type"}
+    return AutoConfig.for_model(checkpoint.text_config.get("model_type", "llama"), **settings)
+
+
+def _call_with_first_channels(*called: Any) -> None:
+    """A forward hook: call the linears on the first channels of the output, for whoever watches their input."""
+    *linears, _, _, output = called
+    for linear in linears:
+        linear(output[..., : linear.in_features])
 
 
 @torch.no_grad()

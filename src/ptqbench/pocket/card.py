@@ -16,10 +16,10 @@ tags: [ptqbench, quantization-test-model]
 
 # {name}
 
-A small language model to try quantization methods on, trained by `python -m ptqbench.pocket` from the recipe below.
-It knows some English and nothing else: use it to compare methods, not to answer questions.
+A small model to try quantization methods on, trained by `python -m ptqbench.pocket` from the recipe below.
+It knows {knows} and nothing else: use it to compare methods, not to answer questions.
 
-| held-out text | bits per byte |
+| held-out | score |
 |---|---|
 {scores}
 
@@ -43,15 +43,23 @@ Weights: Apache-2.0. The training text keeps its own licences, named above.
 
 
 def write_card(
-    folder: Path, recipe: dict[str, Any], files: Sequence[str], outcome: dict[str, Any], scores: dict[str, float]
+    folder: Path,
+    recipe: dict[str, Any],
+    files: Sequence[str],
+    outcome: dict[str, Any],
+    scores: dict[str, float],
+    accuracies: dict[str, float] | None = None,
 ) -> None:
     """Write ``README.md`` and ``recipe.yaml`` into the model's folder."""
     shown = {key: value for key, value in recipe.items() if key not in ("name", "provenance")}
+    rows = [f"| {name} | {value:.4f} bits per byte |" for name, value in scores.items()]
+    rows += [f"| {name} | {value:.2%} right |" for name, value in (accuracies or {}).items()]
     text = CARD.format(
         name=recipe["name"],
         data=recipe["provenance"],
         files=", ".join(f"`{name}`" for name in files),
-        scores="\n".join(f"| {name} | {value:.4f} |" for name, value in scores.items()),
+        scores="\n".join(rows),
+        knows="some English, and how to answer simple questions about simple images" if accuracies else "some English",
         recipe=yaml.safe_dump(shown, sort_keys=False),
         **outcome,
     )

@@ -68,14 +68,16 @@ def load_documents(paths: Sequence[Path], wikitext: str, share: float, seed: int
     return documents
 
 
-def train_tokenizer(documents: Iterable[str], vocab_size: int, context: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE whose one special token begins each document (it is BOS and EOS alike)."""
+def train_tokenizer(
+    documents: Iterable[str], vocab_size: int, context: int, special: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE whose first special token begins each document (it is BOS and EOS alike)."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[SEPARATOR],
+        special_tokens=[SEPARATOR, *special],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

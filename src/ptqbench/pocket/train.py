@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +49,10 @@ def batches(tokens: np.ndarray, schedule: Schedule, device: torch.device) -> Ite
 
 
 def optimizer_for(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
+    """AdamW that decays matrices only, and not the logarithms of Mamba's decay rates."""
+    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in parameters if p.dim() >= 2 and not name.endswith("A_log")]
+    others = [p for name, p in parameters if p.dim() < 2 or name.endswith("A_log")]
     groups = [
         {"params": decayed, "weight_decay": schedule.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -60,28 +61,38 @@ def optimizer_for(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.95), fused=fused)
 
 
-def train(model: nn.Module, tokens: np.ndarray, schedule: Schedule, device: torch.device) -> dict[str, Any]:
+def text_loss(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy (nats per token) of the batch's next tokens; ``batch`` is ``[b, context + 1]``."""
+    with torch.autocast(batch.device.type, dtype=torch.bfloat16):
+        logits = model(input_ids=batch[:, :-1], use_cache=False).logits
+    return F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
+
+
+def train(
+    model: nn.Module, tokens: np.ndarray, schedule: Schedule, device: torch.device, compiles: bool = True
+) -> dict[str, Any]:
     """Train ``model`` in place on the stream; returns steps, tokens, seconds and the last loss (nats)."""
+    source = batches(tokens, schedule, device)
+    compiled = torch.compile(text_loss) if compiles and device.type == "cuda" else text_loss
+    return optimize(model, lambda: compiled(model, next(source)), schedule, device)
+
+
+def optimize(
+    model: nn.Module, loss_of_next: Callable[[], torch.Tensor], schedule: Schedule, device: torch.device
+) -> dict[str, Any]:
+    """Descend ``loss_of_next()``, a batch's loss per call, in place; returns steps, text tokens, seconds, last loss."""
     torch.manual_seed(schedule.seed)
     torch.set_float32_matmul_precision("high")
     model.to(device=device, dtype=torch.float32).train()
-
-    def loss_of(batch: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-        return F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
-
-    compiled = torch.compile(loss_of) if device.type == "cuda" else loss_of
     optimizer = optimizer_for(model, schedule)
-    source = batches(tokens, schedule, device)
-    compiled(next(source)).backward()  # compilation is not training time
+    loss_of_next().backward()  # compilation is not training time
     optimizer.zero_grad(set_to_none=True)
     begun, step, smooth = time.monotonic(), 0, torch.zeros((), device=device)
     with progress_bar("training", total=schedule.steps) as bar:
         while step < schedule.steps and (elapsed := time.monotonic() - begun) < 60 * schedule.minutes:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step, elapsed)
-            loss = compiled(next(source))
+            loss = loss_of_next()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.records import settle
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
-from ptqbench.quantize.state import BlockState, SiteStatistics
+from ptqbench.quantize.state import BlockState
+from ptqbench.quantize.traffic import read_statistics
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Cell:
         self.n_blocks = checkpoint.n_blocks
         self.prepared: list[dict[str, Any]] = []
         self.tokens = tokens
+        self.widths: dict[tuple[int, str], int] = {}  # bits of sites, where they are not the grid's
 
     def prepare(self) -> None:
         """Let transforms that need the whole model (rotations) do their part once."""
@@ -66,15 +68,17 @@ class Cell:
         for name in list(tensors):
             source = tensors.pop(name) if name in linears else tensors[name]
             found[name] = source.to(self.device).float()
-        seen, where = sites if statistics is not None else (), str(self._file(index))
         return BlockState(
             index,
-            self.checkpoint.config,
+            self.checkpoint.text_config,
             sites,
-            self.checkpoint.adapter.writers,
+            self.checkpoint.adapter.writers_among(sites),
             found,
-            {site.name: SiteStatistics.from_tensors(statistics or {}, site.name, self.device, where) for site in seen},
+            {} if statistics is None else read_statistics(statistics, sites, self.device, str(self._file(index))),
             self.checkpoint.dtype,
+            grids={
+                site: replace(self.grid, bits=bits) for (block, site), bits in self.widths.items() if block == index
+            },
         )
 
     def transform(self, state: BlockState) -> list[dict[str, Any]]:
@@ -109,7 +113,7 @@ class Cell:
             records = self.transform(state)
             result = QuantizedBlock()
             for site in state.sites:
-                quantize_site(state, site, self.recipe, self.grid, result)
+                quantize_site(state, site, self.recipe, state.grids.get(site.name, self.grid), result)
             result.tensors = changed_tensors(state, tensors, result)
             settle(result.records + records)
             yield result, records
@@ -126,8 +130,7 @@ class Cell:
         return self.statistics / f"block-{index:03d}.safetensors"
 
     def _outside_tensors(self) -> dict[str, Tensor]:
-        adapter = self.checkpoint.adapter
-        names = [f"{name}.weight" for name in (adapter.embedding, adapter.final_norm, adapter.head)]
+        names = self.checkpoint.adapter.outside()
         return {name: self.checkpoint.tensor(name).float() for name in names if name in self.checkpoint.headers}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptqbench.models.adapter import Site
+from ptqbench.models.adapter import Producer, Site
 from ptqbench.quantize.state import BlockState
 
 
@@ -22,6 +22,8 @@ def foldable(state: BlockState, site: Site, values: Tensor, reduce: str = "mean"
 def fold_scale(state: BlockState, site: Site, scale: Tensor) -> None:
     """Divide the site's input by ``scale [n]`` and multiply its linears' columns: the block's function is unchanged.
 
+    What one producer feeds is one input: all its sites and float readers get the scale (experts, routers).
+
     A norm absorbs the scale as its storage type rounds it, and the columns get what it really absorbed, so that the
     fold is exact in the stored checkpoint too. A site without producer keeps the scale as its ``channel_scale``.
     """
@@ -32,11 +34,14 @@ def fold_scale(state: BlockState, site: Site, scale: Tensor) -> None:
     if producer.kind == "norm":
         scale = _fold_into_norm(state, producer.name, scale)
     else:
-        rows = scale if producer.kind == "linear" else _per_kv_head(state, scale)
+        rows = (
+            _rows_of_values(state, producer, scale) if producer.kind == "value" else _all_rows(state, producer, scale)
+        )
         _divide_rows(state, producer.name, rows)
-    for linear in site.linears:
-        state.tensors[f"{linear}.weight"] = state.weight(linear) * scale
-    state.statistics[site.name].scale(scale)
+    for fed in (fed for fed in state.sites if fed.producer == producer):
+        for linear in (*fed.linears, *fed.readers):
+            state.tensors[f"{linear}.weight"] = state.weight(linear) * scale
+        state.statistics[fed.name].scale(scale)
 
 
 def _fold_into_norm(state: BlockState, norm: str, scale: Tensor) -> Tensor:
@@ -56,6 +61,14 @@ def _divide_rows(state: BlockState, linear: str, rows: Tensor) -> None:
     state.row_scale[linear] = state.row_scale.get(linear, torch.ones_like(rows)) * rows
 
 
-def _per_kv_head(state: BlockState, scale: Tensor) -> Tensor:
+def _all_rows(state: BlockState, producer: Producer, scale: Tensor) -> Tensor:
+    """The scale of a linear's first rows, and one for the rows that others read."""
+    return torch.cat([scale, scale.new_ones(len(state.weight(producer.name)) - len(scale))])
+
+
+def _rows_of_values(state: BlockState, producer: Producer, scale: Tensor) -> Tensor:
+    """The scale of every row of the linear that makes the values: one of each key-value head, 1 for rows of keys."""
     heads, kv_heads, width = state.heads
-    return scale.view(kv_heads, heads // kv_heads, width)[:, 0].reshape(-1)
+    rows = torch.ones(len(state.weight(producer.name)), device=scale.device)
+    rows[state.value_rows(producer)] = scale.view(kv_heads, heads // kv_heads, width)[:, 0].reshape(-1)
+    return rows

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ptqbench.models.experts import fuse
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Bounds, diagonal_blocks
@@ -58,17 +59,28 @@ def soft_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     return scale, zero
 
 
-def soft_quantize(weight: Tensor, ends: tuple[Tensor, Tensor], grid: Grid, offset: Tensor | None = None) -> Tensor:
-    """The weight ``[m, n]`` on the grid of ``ends``, straight-through; ``offset`` shifts the rounding."""
+def soft_quantize(
+    weight: Tensor,
+    ends: tuple[Tensor, Tensor],
+    grid: Grid,
+    offset: Tensor | None = None,
+    channel_scale: Tensor | None = None,
+) -> Tensor:
+    """The weight ``[m, n]`` on the grid of ``ends``, straight-through; ``offset`` shifts the rounding.
+
+    With a ``channel_scale [n]`` it is ``W diag(s)`` that is on the grid, and what is returned has ``1 / s`` undone.
+    """
+    weight = weight if channel_scale is None else weight * channel_scale
     scale, zero = (value.unsqueeze(-1) for value in soft_grid(*ends, grid))
     steps = grid.grouped(weight) / scale
     codes = grid.codes(steps if offset is None else steps + grid.grouped(offset), zero, ste_round)
-    return (scale * (codes - zero)).flatten(1)
+    values = (scale * (codes - zero)).flatten(1)
+    return values if channel_scale is None else values / channel_scale
 
 
 def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Tensor) -> Tensor:
     """Mean squared error of the block's output with ``weights`` in place of its own."""
-    replaced = {f"{name}.weight": weight for name, weight in weights.items()}
+    replaced = fuse({f"{name}.weight": weight for name, weight in weights.items()})
     autocast = torch.autocast("cuda", torch.bfloat16) if item.hidden.is_cuda else nullcontext()
     with autocast:
         out = functional_call(block, replaced, (item.hidden,), item.kwargs)

@@ -11,15 +11,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ptqbench.models.adapter import Site
-from ptqbench.models.collect import collect_site, watching
+from ptqbench.models.adapter import Site, stages
+from ptqbench.models.collect import collect_stage, showing, watching
+from ptqbench.models.experts import routed_alike, weight_view
 from ptqbench.models.skeleton import BlockInput, Skeleton, advance, replace_hidden, run_block
 from ptqbench.pipeline import ahead, received, upload
+from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.cell import Cell, changed_tensors
 from ptqbench.quantize.learning import Ends, Learned, full_range, range_ends
 from ptqbench.quantize.records import settle
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
-from ptqbench.quantize.state import BlockState, SiteStatistics
+from ptqbench.quantize.state import BlockState
+from ptqbench.quantize.traffic import read_statistics
 
 STATISTICS = ("hessian", "magnitude")
 
@@ -69,12 +72,12 @@ class PropagatedCell(Cell):
             learned, note = self._learn(block, state, streams, targets)
             records += note
             result = QuantizedBlock()
-            for site in state.sites:
-                self._refresh(state, site, block, exact, streams)
-                quantize_site(state, site, self.recipe, self.grid, result, learned)
-                for linear in site.linears:
-                    parameter = block.get_parameter(f"{linear}.weight")
-                    parameter.copy_(result.linears[linear].dequantize())
+            for stage in stages(state.sites):
+                self._refresh(state, stage, block, exact, streams)
+                for site in stage:
+                    quantize_site(state, site, self.recipe, self.grid, result, learned)
+                for linear in (linear for site in stage for linear in site.linears):
+                    weight_view(block, linear).copy_(result.linears[linear].dequantize())
             advance(block, streams.quantized)
             for item, hidden in zip(streams.exact, targets, strict=True):
                 replace_hidden(item, hidden)
@@ -102,16 +105,20 @@ class PropagatedCell(Cell):
         return self.checkpoint.adapter.sites(self.checkpoint.config, index)
 
     def _refresh(
-        self, state: BlockState, site: Site, block: nn.Module, exact: nn.Module | None, streams: Streams
+        self, state: BlockState, stage: tuple[Site, ...], block: nn.Module, exact: nn.Module | None, streams: Streams
     ) -> None:
-        """Statistics of one site with the sites before it quantized; both streams where the rounding reads both."""
-        found = collect_site(block, site, streams.quantized, STATISTICS)
-        state.statistics[site.name] = SiteStatistics.from_tensors(found, site.name, self.device, "quantized prefix")
+        """Statistics of a stage's sites with those before it quantized; both streams where the rounding reads both.
+
+        An expert's cross moment shrinks to zero where its H shrinks to the prior.
+        """
+        found = collect_stage(block, stage, streams.quantized, STATISTICS)
+        state.statistics |= read_statistics(found, stage, self.device, "quantized prefix")
         if not self._looks_before:
-            state.nearest_loss |= nearest_losses(state, (site,), self.grid)
+            state.nearest_loss |= nearest_losses(state, stage, self.grid)
         if getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False):
             assert exact is not None
-            state.statistics[site.name].cross = cross_moment(block, exact, site, streams)
+            for name, cross in cross_moments(block, exact, stage, streams).items():
+                state.statistics[name].cross = (1 - state.statistics[name].prior) * cross
 
     def _learn(
         self, block: nn.Module, state: BlockState, streams: Streams, targets: list[Tensor]
@@ -128,11 +135,17 @@ class PropagatedCell(Cell):
 
     def _start(self, state: BlockState, learns_range: bool) -> Ends:
         """Where learning starts: the full range for a learned range, the range member's choice for learned rounding."""
-        linears = [(linear, state.statistics[site.name].hessian) for site in state.sites for linear in site.linears]
-        if learns_range:
-            return {linear: full_range(state.weight(linear), self.grid) for linear, _ in linears}
-        bounds = member("ranges", self.recipe["range"], "bounds")
-        return {linear: range_ends(state.weight(linear), self.grid, bounds, h) for linear, h in linears}
+        bounds = None if learns_range else member("ranges", self.recipe["range"], "bounds")
+        ends: Ends = {}
+        for site in state.sites:
+            basis = SiteBasis(state.channel_scale.get(site.name))
+            hessian = basis.second_moment(state.statistics[site.name].hessian)
+            for linear in site.linears:
+                weight = basis.forward(linear, state.weight(linear))
+                ends[linear] = (
+                    range_ends(weight, self.grid, bounds, hessian) if bounds else full_range(weight, self.grid)
+                )
+        return ends
 
 
 def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
@@ -143,30 +156,34 @@ def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict
     return {key: value for name, found in accumulators.items() for key, value in found.finish(name).items()}
 
 
-def cross_moment(block: nn.Module, exact: nn.Module, site: Site, streams: Streams) -> Tensor:
-    """``(X̃ - X)ᵀX / tokens`` of a site, float32 ``[n, n]``: X̃ in the float model, X in the quantized one."""
-    caught: list[Tensor] = []
-    handles = [
-        module.get_submodule(site.linears[0]).register_forward_pre_hook(
-            lambda _, args: caught.append(args[0].flatten(0, -2).float())
-        )
-        for module in (exact, block)
-    ]
-    total: Tensor | None = None
-    tokens = 0
-    try:
+def cross_moments(block: nn.Module, exact: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
+    """``(X̃ - X)ᵀX / tokens`` of each site, float32 ``[n, n]``: X̃ in the float model, X in the quantized one.
+
+    Tokens go to the experts that the quantized model chooses, in both.
+    """
+    wanted, seen = Caught(), Caught()
+    totals: dict[str, Tensor] = {}
+    tokens = dict.fromkeys((site.name for site in sites), 0)
+    with showing(block, sites, seen.show), showing(exact, sites, wanted.show):
         for reference, item in zip(streams.exact, streams.quantized, strict=True):
-            for _ in run_block(exact, [reference]):
-                pass
             for _ in run_block(block, [item]):
                 pass
-            wanted, seen = caught
-            product = (wanted - seen).T @ seen
-            total = product if total is None else total + product
-            tokens += len(seen)
-            caught.clear()
-    finally:
-        for handle in handles:
-            handle.remove()
-    assert total is not None
-    return total / tokens
+            with routed_alike(exact, block):
+                for _ in run_block(exact, [reference]):
+                    pass
+            for name, x in seen.rows.items():
+                product = (wanted.rows[name] - x).T @ x
+                totals[name] = totals[name] + product if name in totals else product
+                tokens[name] += len(x)
+    return {name: total / max(tokens[name], 1) for name, total in totals.items()}
+
+
+class Caught:
+    """The inputs of each site in the last forward pass, float32 ``[tokens, n]``."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Tensor] = {}
+
+    def show(self, site: str, x: Tensor) -> None:
+        """Keep what a site reads."""
+        self.rows[site] = x.flatten(0, -2).float()

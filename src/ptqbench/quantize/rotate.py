@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptqbench.models.adapter import Adapter
+from ptqbench.models.adapter import Adapter, Site, by_producer
 from ptqbench.quantize.state import BlockState
 
 
@@ -20,9 +20,8 @@ def rotate_block(state: BlockState, r1: Tensor, r2: Tensor | None) -> None:
 
     ``r1`` float64 ``[d, d]``, ``r2`` float64 ``[head_dim, head_dim]`` or None. Statistics follow.
     """
-    for site in state.sites:
-        if site.reads_stream:
-            _rotate_reader(state, site, r1)
+    for group in by_producer(site for site in state.sites if site.reads_stream):
+        _rotate_readers(state, group, r1)
     for writer in state.writers:
         _rotate_rows(state, writer, r1)
     if r2 is not None:
@@ -30,29 +29,35 @@ def rotate_block(state: BlockState, r1: Tensor, r2: Tensor | None) -> None:
 
 
 def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Tensor) -> dict[str, Any]:
-    """Rotate embedding and head in place (checkpoint names), folding the final norm into the head.
+    """Rotate embedding, head and what else writes to the stream in place, folding the final norm into the head.
 
-    A tied head becomes a tensor of its own; returns the changes that ``config.json`` needs.
+    Names are the checkpoint's. A tied head becomes a tensor of its own; returns the changes that ``config.json`` needs.
     """
     embedding, head, norm = f"{adapter.embedding}.weight", f"{adapter.head}.weight", f"{adapter.final_norm}.weight"
-    tied = head not in tensors
     gamma = tensors[norm].double()
-    source = tensors[embedding if tied else head].double()
+    source = tensors[head if head in tensors else embedding].double()
     tensors[head] = ((source * gamma) @ r1).float()
     tensors[embedding] = (tensors[embedding].double() @ r1).float()
     tensors[norm] = torch.ones_like(tensors[norm])
-    return {"tie_word_embeddings": False} if tied else {}
+    for writer in adapter.outside_writers:
+        tensors[f"{writer}.weight"] = (r1.T @ tensors[f"{writer}.weight"].double()).float()
+        if f"{writer}.bias" in tensors:
+            tensors[f"{writer}.bias"] = (tensors[f"{writer}.bias"].double() @ r1).float()
+    return adapter.untied()
 
 
-def _rotate_reader(state: BlockState, site: Any, r1: Tensor) -> None:
-    norm = f"{site.producer.name}.weight"
+def _rotate_readers(state: BlockState, sites: tuple[Site, ...], r1: Tensor) -> None:
+    """All that one norm feeds, routers too."""
+    assert sites[0].producer is not None
+    norm = f"{sites[0].producer.name}.weight"
     gamma = state.tensors[norm].double()
-    for linear in site.linears:
-        weight = (state.weight(linear).double() * gamma) @ r1
-        state.tensors[f"{linear}.weight"] = weight.float()
-    statistics = state.statistics[site.name]
-    statistics.scale(torch.where(gamma == 0, 1.0, gamma).float())
-    statistics.rotate(r1)
+    for site in sites:
+        for linear in (*site.linears, *site.readers):
+            weight = (state.weight(linear).double() * gamma) @ r1
+            state.tensors[f"{linear}.weight"] = weight.float()
+        statistics = state.statistics[site.name]
+        statistics.scale(torch.where(gamma == 0, 1.0, gamma).float())
+        statistics.rotate(r1)
     state.tensors[norm] = torch.ones_like(state.tensors[norm])
 
 
@@ -68,12 +73,15 @@ def _rotate_values(state: BlockState, r2: Tensor) -> None:
     for site in state.sites:
         if site.producer is None or site.producer.kind != "value":
             continue
-        values = site.producer.name
-        rows = state.weight(values).double().view(kv_heads, width, -1)
-        state.tensors[f"{values}.weight"] = (r2.T @ rows).reshape(kv_heads * width, -1).float()
+        values, index = site.producer.name, state.value_rows(site.producer)
+        weight = state.weight(values)
+        rows = weight[index].double().view(kv_heads, width, -1)
+        turned = (r2.T @ rows).reshape(kv_heads * width, -1).float()
+        state.tensors[f"{values}.weight"] = weight.index_copy(0, index, turned)
         if f"{values}.bias" in state.tensors:
-            bias = state.tensors[f"{values}.bias"].double().view(kv_heads, width)
-            state.tensors[f"{values}.bias"] = (bias @ r2).reshape(-1).float()
+            bias = state.tensors[f"{values}.bias"]
+            turned = (bias[index].double().view(kv_heads, width) @ r2).reshape(-1).float()
+            state.tensors[f"{values}.bias"] = bias.index_copy(0, index, turned)
         for linear in site.linears:
             columns = state.weight(linear).double().view(-1, heads, width) @ r2
             state.tensors[f"{linear}.weight"] = columns.reshape(-1, heads * width).float()

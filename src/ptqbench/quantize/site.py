@@ -20,6 +20,7 @@ from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.records import Clock
 from ptqbench.quantize.state import BlockState
+from ptqbench.quantize.traffic import traffic
 from ptqbench.ranges import minmax
 from ptqbench.rounding import nearest
 
@@ -43,8 +44,11 @@ def quantize_site(
 ) -> None:
     """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before.
 
-    The numbers in the new records are still on the device: ``records.settle`` reads those of a whole block.
+    The numbers in the new records are still on the device: ``records.settle`` reads those of a whole block. An expert
+    that no token came to is rounded to nearest, whatever the recipe's rounding.
     """
+    if not site.linears:
+        return
     clock = Clock(state.device)
     weights = {linear: state.weight(linear) for linear in site.linears}
     statistics = state.statistics[site.name]
@@ -58,7 +62,8 @@ def quantize_site(
         offset=torch.cat([learned.offset[name] for name in site.linears]) if learned and learned.offset else None,
         cross=None if statistics.cross is None else basis.second_moment(statistics.cross),
     )
-    rounded: Rounded = member("rounding", recipe["rounding"], "round_site")(reshape(problem, recipe))
+    rounding = recipe["rounding"] if statistics.tokens else {"name": "nearest"}
+    rounded: Rounded = member("rounding", rounding, "round_site")(reshape(problem, recipe))
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
     for index, (linear, weight) in enumerate(weights.items()):
@@ -69,6 +74,7 @@ def quantize_site(
                 "linear": f"{state.index}.{linear}",
                 "site": site.name,
                 **losses(state, linear, weight, quantized, statistics.hessian),
+                **(traffic(statistics) if site.routed else {}),
                 **rounded.record,
             }
         )
@@ -94,10 +100,11 @@ def nearest_losses(state: BlockState, sites: tuple[Site, ...], grid: Grid) -> di
     found, grid = {}, replace(grid, half_integer=False)
     for site in sites:
         hessian = state.statistics[site.name].hessian
+        own = state.grids.get(site.name, grid)
         for linear in site.linears:
             weight = state.weight(linear)
-            plain = nearest.round_site(Problem(weight, hessian, grid, minmax.bounds))
-            values = grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
+            plain = nearest.round_site(Problem(weight, hessian, own, minmax.bounds))
+            values = own.decode(own.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
             found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum()
     return found
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ptqbench.errors import UserError
-from ptqbench.models.adapter import Site
+from ptqbench.models.adapter import Producer, Site
+from ptqbench.quantize.grid import Grid
 from ptqbench.statistics.hessian import unfold
 
 
@@ -19,7 +20,8 @@ class SiteStatistics:
     """What the statistics pass found at one input site of ``n`` channels (see ``ptqbench.statistics``).
 
     ``max_abs`` is None after a rotation, which no closed form carries it through; ``cross`` is ``(X̃ - X)ᵀX / tokens``
-    with X̃ the inputs in the float model, where both streams were run (GPTAQ).
+    with X̃ the inputs in the float model, where both streams were run (GPTAQ). ``prior`` is the share of H that comes
+    from other tokens than the site's own (experts with little traffic).
     """
 
     hessian: Tensor
@@ -27,6 +29,7 @@ class SiteStatistics:
     max_abs: Tensor | None
     tokens: int
     cross: Tensor | None = None
+    prior: float = 0.0
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], site: str, device: torch.device, where: str) -> SiteStatistics:
@@ -59,7 +62,7 @@ class BlockState:
     Transforms act in place. What they leave for others to undo is explicit: ``row_scale[linear]`` multiplies an output
     error to bring it back to the original basis; ``channel_scale[site]`` divides inputs that no producer could absorb.
     ``nearest_loss[linear]`` is the proxy loss of nearest rounding before any transform; ``dtype`` is the checkpoint's,
-    in which norms are stored.
+    in which norms are stored. ``grids`` holds the grids of sites that have one of their own.
     """
 
     index: int
@@ -72,14 +75,25 @@ class BlockState:
     row_scale: dict[str, Tensor] = field(default_factory=dict)
     channel_scale: dict[str, Tensor] = field(default_factory=dict)
     nearest_loss: dict[str, Tensor] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict)
 
     def weight(self, linear: str) -> Tensor:
         """The weight ``[m, n]`` of a linear."""
         return self.tensors[f"{linear}.weight"]
 
+    def scale_of(self, linear: str) -> Tensor | None:
+        """The scale ``[n]`` of a linear's input that folded nowhere."""
+        return next((self.channel_scale.get(site.name) for site in self.sites if linear in site.linears), None)
+
     def stacked(self, site: Site) -> Tensor:
         """The weights of a site's linears, one below the other."""
         return torch.cat([self.weight(linear) for linear in site.linears])
+
+    def value_rows(self, producer: Producer) -> Tensor:
+        """Indices of the rows of a ``value`` producer that are values, head by head, ``[kv_heads · width]``."""
+        _, kv_heads, width = self.heads
+        rows = torch.arange(kv_heads * (producer.skip + width), device=self.device)
+        return rows.view(kv_heads, -1)[:, producer.skip :].flatten()
 
     @property
     def device(self) -> torch.device:
@@ -87,8 +101,16 @@ class BlockState:
         return next(iter(self.tensors.values())).device
 
     @property
+    def value_width(self) -> int | None:
+        """The width of one value head; None in a block without attention."""
+        attends = any(site.producer is not None and site.producer.kind == "value" for site in self.sites)
+        return self.heads[2] if attends else None
+
+    @property
     def heads(self) -> tuple[int, int, int]:
-        """Query heads, key-value heads and the width of one head."""
+        """Query heads, key-value heads and the width of one head's values."""
         n_heads = int(self.config["num_attention_heads"])
-        width = self.config.get("head_dim") or int(self.config["hidden_size"]) // n_heads
+        width = (
+            self.config.get("v_head_dim") or self.config.get("head_dim") or int(self.config["hidden_size"]) // n_heads
+        )
         return n_heads, int(self.config.get("num_key_value_heads") or n_heads), int(width)

@@ -43,14 +43,17 @@ def learn(
         (low, high), (beta, gamma) = ends[linear], clips[linear]
         return low * torch.sigmoid(beta), high * torch.sigmoid(gamma)
 
+    def quantized(linear: str, bounds: tuple[Tensor, Tensor]) -> Tensor:
+        return soft_quantize(state.weight(linear), bounds, grid, channel_scale=state.scale_of(linear))
+
     def weights() -> Weights:
-        return {linear: soft_quantize(state.weight(linear), drawn_in(linear), grid) for linear in linears}
+        return {linear: quantized(linear, drawn_in(linear)) for linear in linears}
 
     def update(step: int) -> None:
         optimizer.step()
         optimizer.zero_grad()
 
-    full = {linear: soft_quantize(state.weight(linear), ends[linear], grid) for linear in linears}
+    full = {linear: quantized(linear, ends[linear]) for linear in linears}
     full_loss = total_loss(block, full, inputs, targets)
     best = Best(parameters)
     inputs, targets = resplit(inputs, targets, batch_size)

@@ -9,8 +9,10 @@ KEY = ["model", "calibration", "method", "scheme"]
 
 def wide(results: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     """One row per cell: size, proxy loss, perplexity of each corpus and the mean accuracy of each task suite."""
-    perplexity = results.filter(pl.col("metric") == "perplexity").pivot(
-        on="task", index=KEY, values="value", sort_columns=True
+    perplexity = (
+        results.filter(pl.col("metric") == "perplexity")
+        .with_columns(task=column())
+        .pivot(on="task", index=KEY, values="value", sort_columns=True)
     )
     perplexity = perplexity.rename({name: f"ppl {name}" for name in perplexity.columns if name not in KEY})
     accuracy = results.filter(pl.col("metric") == "acc").group_by([*KEY, "suite"]).agg(pl.col("value").mean() * 100)
@@ -28,6 +30,12 @@ def wide(results: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
         if set(scores.columns) - set(KEY):
             table = table.join(scores, on=KEY, how="left", maintain_order="left")
     return table
+
+
+def column() -> pl.Expr:
+    """A task's name, with its suite's where a cell has it in several (by two backends, for example)."""
+    several = pl.len().over([*KEY, "task"]).max().over("task") > 1
+    return pl.when(several).then(pl.format("{} ({})", "task", "suite")).otherwise("task")
 
 
 def summary(results: pl.DataFrame, cells: pl.DataFrame) -> str:

@@ -46,7 +46,10 @@ def learn(
         return low * alpha, high * beta
 
     def weights() -> Weights:
-        return {name: soft_quantize(state.weight(name), drawn_in(name), grid, offset[name]) for name in linears}
+        return {
+            name: soft_quantize(state.weight(name), drawn_in(name), grid, offset[name], state.scale_of(name))
+            for name in linears
+        }
 
     def update(step: int) -> None:
         rate = (1 - step / iterations) / iterations

@@ -21,9 +21,11 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments.parse_args(argv)
     from transformers import AutoTokenizer
 
+    from ptqbench.models.load import text_folder
+
     folder = begin(args.out)
     settings = args.spec["calibration"]
-    source = verify(args.model)["source"]
+    source = text_folder(Path(verify(args.model)["source"]))
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=args.spec["model"]["trust_remote_code"])
 
     def tokenize(text: str) -> list[int]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 from ptqbench.devices import one_device
-from ptqbench.errors import user_facing
+from ptqbench.errors import UserError, user_facing
 from ptqbench.fingerprint import fingerprint
+from ptqbench.formats.choice import instead
+from ptqbench.formats.layout import Layout
 from ptqbench.locks import claim
 from ptqbench.manifest import verify, versions, write_result
+from ptqbench.models.headers import read_config
 from ptqbench.stages.common import Meter, parser
 
 
@@ -17,27 +21,66 @@ from ptqbench.stages.common import Meter, parser
 def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--checkpoint", type=Path, required=True, help="the exported checkpoint's manifest")
+    arguments.add_argument("--server", type=Path, nargs="?", help="marker of the serving environment, if it has one")
+    arguments.add_argument("--server-log", type=Path, help="what a server writes; beside the result by default")
     args = arguments.parse_args(argv)
     claim(args.out)
-    suite = args.spec["suite"]
     exported = verify(args.checkpoint)
-    kind = f"ptqbench.evaluation.{suite['kind']}"
-    with one_device() as device:
-        meter = Meter(device)
-        from ptqbench.evaluation.backends.transformers import NAME, Backend
-
-        backend = Backend(Path(exported["checkpoint"]), device, args.spec["model"]["trust_remote_code"])
-        rows = importlib.import_module(kind).run(backend, suite)
+    served = args.spec["backend"] != "transformers"
+    with one_device(whole=served) as device:
+        meter = Meter("cpu" if served else device)  # a server measures for itself
+        rows, record = run(args, exported, device)
         result = {
             "spec": args.spec,
-            "code": fingerprint(["ptqbench.stages.evaluate", kind]),
+            "code": fingerprint(["ptqbench.stages.evaluate", *modules(args.spec)]),
             "versions": versions(),
-            "backend": NAME,
+            "backend": args.spec["backend"],
             "export": exported["format"],
             "rows": rows,
             **meter.read(),
+            **record,
         }
     write_result(args.out, result)
+
+
+def modules(spec: dict[str, Any]) -> list[str]:
+    """The kind of suite and the backend, which the code reaches by name."""
+    return [f"ptqbench.evaluation.{spec['suite']['kind']}", f"ptqbench.evaluation.backends.{family(spec['backend'])}"]
+
+
+def family(backend: str) -> str:
+    """The module of a backend."""
+    return backend.partition("-")[0]
+
+
+def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from ptqbench.evaluation.backends.text import Setup, Text
+
+    suite, folder = args.spec["suite"], Path(exported["checkpoint"])
+    model_type = read_config(folder, f"checkpoint {folder}")["model_type"]
+    name = instead(args.spec["backend"], Layout.of(args.spec), model_type)
+    changed = {} if name == args.spec["backend"] else {"backend": name, "serves": {exported["format"]: []}}
+    spec = args.spec | changed
+    if exported["format"] not in spec["serves"]:
+        raise UserError(
+            f"suites.{suite['name']}.backend is '{spec['backend']}', which does not read {exported['format']}, the "
+            f"format of this cell: give scheme '{spec['scheme']['name']}' a format, one of {', '.join(spec['serves'])}"
+        )
+    kind, backend = (importlib.import_module(name) for name in modules(spec))
+    text = Text(folder, spec["model"]["trust_remote_code"])
+    setup = Setup(
+        backend=spec["backend"],
+        device=device,
+        remote=text.remote,
+        length=kind.longest(suite, text.context),
+        compiled=getattr(kind, "COMPILED", False),
+        flags=tuple(spec["serves"][exported["format"]]),
+        marker=args.server,
+        log=args.server_log or args.out.with_suffix(".server.log"),
+    )
+    with backend.opened(text, setup) as opened:
+        rows = kind.run(opened, suite)
+        return rows, {"backend": name, **opened.record()}
 
 
 if __name__ == "__main__":

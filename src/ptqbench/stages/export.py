@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ptqbench.errors import UserError, user_facing
+from ptqbench.errors import UserError, about, user_facing
 from ptqbench.fingerprint import fingerprint
+from ptqbench.formats.choice import choose, modules
+from ptqbench.formats.layout import Layout
 from ptqbench.manifest import begin, finish, verify
-from ptqbench.spec import formats
 from ptqbench.stages.common import parser
-
-FORMATS = ("compressed_tensors", "dense")
 
 
 @user_facing
@@ -26,15 +25,16 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments.parse_args(argv)
     folder = begin(args.out)
     model = verify(args.model)
-    roots = ["ptqbench.stages.export", f"ptqbench.models.adapters.{model['adapter']}"]
-    code = fingerprint([*roots, *(f"ptqbench.formats.{name}" for name in formats())])
+    adapter = f"ptqbench.models.adapters.{model['adapter']}"
+    code = fingerprint(["ptqbench.stages.export", adapter, *modules(args.spec)])
     if args.quantized is None:
         size = model["weight_bytes"]
         record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
-        finish(args.out, args.spec, code, [], checkpoint=model["source"], **record)
+        finish(args.out, args.spec, code, [], checkpoint=model["source"], adapter=model["adapter"], **record)
         return
     files, record = run(args, Path(model["source"]), folder)
-    finish(args.out, args.spec, code, files, checkpoint=str(folder / "checkpoint"), **record)
+    where = str(folder / "checkpoint")
+    finish(args.out, args.spec, code, files, checkpoint=where, adapter=model["adapter"], **record)
 
 
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
@@ -48,40 +48,57 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     verify(args.quantized)
     checkpoint = Checkpoint(source)
     cell = QuantizedCell(args.quantized, checkpoint)
-    activations = args.spec["method"]["activations"]
-    name, reason = choose(args.spec["format"], (linear for _, linear in cell.linears()), activations)
+    where = f"schemes.{args.spec['scheme']['name']}"
+    with about(where):
+        row = choose(args.spec["rows"], args.spec["format"], checkpoint.config["model_type"])
+        layout = Layout.of(args.spec, row.get("zeros", Layout.zeros))
+        name, reason = held(row, args.spec["format"], layout, (linear for _, linear in cell.linears()))
     module = importlib.import_module(f"ptqbench.formats.{name}")
 
-    def replace(key: str, tensor: Tensor) -> dict[str, Tensor]:
+    def stored(key: str, tensor: Tensor) -> dict[str, Tensor]:
         found = cell.replacement(key)
         if isinstance(found, QuantizedLinear):
-            return module.tensors(key.removesuffix(".weight"), found, checkpoint.dtype, activations)
+            return module.tensors(key.removesuffix(".weight"), found, checkpoint.dtype, layout)
         return {key: tensor if found is None else found.to(tensor.dtype)}
 
-    settings = module.settings(args.spec["scheme"], activations, [checkpoint.adapter.head])
+    mixed = args.spec["scheme"]["bits"] == "mixed"
+    widths = {key: linear.bits for key, linear in cell.linears()} if mixed else None
+    settings = module.settings(layout, kept_in_float(checkpoint), *([widths] if mixed else []))
     added = {key: tensor.to(checkpoint.dtype) for key, tensor in cell.added().items()}
-    files = write_model(checkpoint, folder / "checkpoint", replace, settings, added, cell.config)
+    files = write_model(checkpoint, folder / "checkpoint", stored, settings, added, cell.config)
     written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes if name == "dense" else 0
     record = {"format": name, "reason": reason, "weight_bytes": written, "packed_weight_bytes": written - saved}
     return files, record
 
 
-def choose(asked: str, linears: Iterable[Any], activations: str) -> tuple[str, str | None]:
-    """The format to write and, where it is a fallback to dense, why; what no format holds is refused."""
-    if asked != "auto" and asked not in FORMATS:
-        raise UserError(f"export.format is '{asked}': choose auto, {' or '.join(FORMATS)}")
-    modules = {name: importlib.import_module(f"ptqbench.formats.{name}") for name in FORMATS if asked in ("auto", name)}
-    refused: dict[str, set[str]] = {name: set() for name in modules}
+def held(row: dict[str, Any], asked: str, layout: Layout, linears: Iterable[Any]) -> tuple[str, str | None]:
+    """The format to write: that of the choice table's ``row`` if it can hold every linear, otherwise dense, and why."""
+    chosen: str = row["format"]
+    names = [chosen] if asked != "auto" or chosen == "dense" else [chosen, "dense"]
+    candidates = {name: importlib.import_module(f"ptqbench.formats.{name}") for name in names}
+    refused: dict[str, set[str]] = {name: set() for name in names}
     for linear in linears:
-        for name, module in modules.items():
-            refused[name] |= {reason for reason in [module.refuses(linear, activations)] if reason}
-    lines: list[str] = []
-    for name, reasons in refused.items():
-        if not reasons:
-            return name, "; ".join(lines) or None
-        lines.append(f"{name} cannot hold {', '.join(sorted(reasons))}")
-    raise UserError(f"export.format is '{asked}', but {'; '.join(lines)}: choose another format or method")
+        for name, module in candidates.items():
+            refused[name] |= {reason for reason in [module.refuses(linear, layout)] if reason}
+    lines = [f"{name} cannot hold {', '.join(sorted(reasons))}" for name, reasons in refused.items() if reasons]
+    if not refused[chosen]:
+        return chosen, row.get("because") if asked == "auto" else None
+    if len(names) > 1 and not refused["dense"]:
+        return "dense", lines[0]
+    raise UserError(f"the format is '{asked}', but {'; '.join(lines)}: choose another format or method")
+
+
+def kept_in_float(checkpoint: Any) -> list[str]:
+    """Linears that are not quantized (head, routers, a vision tower), by name and, where names differ, by pattern."""
+    adapter = checkpoint.adapter
+    blocks = range(checkpoint.n_blocks)
+    sites = ((block, site) for block in blocks for site in adapter.sites(checkpoint.config, block))
+    quantized = {f"{adapter.prefix(block)}{linear}" for block, site in sites for linear in site.linears}
+    weights = {name for name, header in checkpoint.headers.items() if len(header.shape) == 2}
+    matrices = {name.removesuffix(".weight") for name in weights if name.endswith(".weight")}
+    names = sorted((matrices | {adapter.head}) - quantized - {adapter.embedding})
+    return names + [f"re:.*{name}.*" for name in adapter.floats]
 
 
 if __name__ == "__main__":

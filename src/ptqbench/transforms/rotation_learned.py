@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.errors import UserError
 from ptqbench.models.adapter import Adapter
 from ptqbench.progress import progress_bar
 from ptqbench.quantize.cell import Cell
@@ -35,6 +36,8 @@ def prepare(cell: Cell, steps: int, rate: float, objective: str, seed: int) -> R
     """Learn R1 ``[d, d]`` and each block's R2 ``[head_dim, head_dim]``, float64; the best state is kept."""
     start = rotation_hadamard.prepare(cell, r2=True, seed=seed)
     if objective == "cross_entropy":
+        if cell.checkpoint.adapter.text:
+            raise UserError("transform rotation learned: objective cross_entropy needs a model of text: choose block")
         return learn(cell, start, steps, rate, whole_model(cell), whole=True)
     if objective != "block":
         raise ValueError(f"transform rotation learned: objective is '{objective}': choose block or cross_entropy")
@@ -54,23 +57,24 @@ def learn(
 ) -> Rotations:
     """Cayley descent with a cosine rate; the state of least loss over a full round of blocks is returned."""
     device = cell.device
-    current = {"r1": start["r1"].to(device), "r2": [r2.to(device) for r2 in start["r2"]]}
+    heads = [index for index, r2 in enumerate(start["r2"]) if r2 is not None]
+    current = {"r1": start["r1"].to(device), "r2": [None if r2 is None else r2.to(device) for r2 in start["r2"]]}
     around = 1 if whole else cell.n_blocks
     best, best_loss = current, _round_loss(loss, current, around)
     first = best_loss
     with progress_bar("learned rotation: step", total=steps) as bar:
         for step in range(steps):
-            trial = {"r1": current["r1"].requires_grad_(), "r2": [r2.requires_grad_() for r2 in current["r2"]]}
-            value = loss(trial, step)
-            moved = [trial["r1"], *trial["r2"]]
+            moved = [current["r1"].requires_grad_(), *(current["r2"][index].requires_grad_() for index in heads)]
+            value = loss(current, step)
             gradients = torch.autograd.grad(value, moved, allow_unused=True)
             now = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
             stepped = [cayley_step(r, g, now) for r, g in zip(moved, gradients, strict=True)]
-            current = {"r1": stepped[0], "r2": stepped[1:]}
+            turned = dict(zip(heads, stepped[1:], strict=True))
+            current = {"r1": stepped[0], "r2": [turned.get(index) for index in range(cell.n_blocks)]}
             if (step + 1) % around == 0 and (here := _round_loss(loss, current, around)) < best_loss:
                 best, best_loss = current, here
             bar(1, f"loss {best_loss:.4f}")
-    detached = [r2.detach().cpu() for r2 in best["r2"]]
+    detached = [None if r2 is None else r2.detach().cpu() for r2 in best["r2"]]
     return {"r1": best["r1"].detach().cpu(), "r2": detached, "first_loss": first, "loss": best_loss}
 
 
@@ -93,7 +97,7 @@ def cayley_step(rotation: Tensor, gradient: Tensor | None, rate: float) -> Tenso
 def rounding_loss(state: BlockState, grid: Grid) -> Tensor:
     """Proxy loss of a block under nearest rounding; codes are constants, so this is its gradient almost everywhere."""
     total = torch.zeros((), dtype=torch.float64, device=state.stacked(state.sites[0]).device)
-    for site in state.sites:
+    for site in (site for site in state.sites if site.linears):
         weight = state.stacked(site)
         scale, zero = (value.unsqueeze(-1) for value in soft_grid(*full_range(weight, grid), grid))
         groups = grid.grouped(weight)
@@ -108,10 +112,14 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
     from torch.func import functional_call
     from transformers import AutoModelForCausalLM
 
+    from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
+    from ptqbench.models.experts import fuse, make_watchable
+
     assert cell.tokens is not None
     tokens = cell.tokens.to(cell.device)
     model = AutoModelForCausalLM.from_pretrained(cell.checkpoint.folder, dtype=torch.float32).to(cell.device).eval()
     model.requires_grad_(False)
+    make_watchable(model)
     adapter = cell.checkpoint.adapter
 
     def loss(rotations: Rotations, step: int) -> Tensor:
@@ -128,7 +136,8 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
                     weight, full_range(weight, cell.grid), cell.grid
                 )
         batch = tokens[step % len(tokens)].unsqueeze(0)
-        return functional_call(model, tensors, (), {"input_ids": batch, "labels": batch, "use_cache": False}).loss
+        inputs = {"input_ids": batch, "labels": batch, "use_cache": False}
+        return functional_call(model, fuse(tensors), (), inputs).loss
 
     return loss
 
@@ -142,7 +151,8 @@ def apply(
     state: BlockState, grid: Grid, prepared: Rotations, steps: int, rate: float, objective: str, seed: int
 ) -> list[dict[str, Any]]:
     """Rotate one block; the first block's record holds the loss before and after learning."""
-    rotate_block(state, prepared["r1"].to(state.device), prepared["r2"][state.index].to(state.device))
+    own = prepared["r2"][state.index]
+    rotate_block(state, prepared["r1"].to(state.device), None if own is None else own.to(state.device))
     return [{"first_loss": prepared["first_loss"], "loss": prepared["loss"]}] if state.index == 0 else []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.models.adapter import Site, by_producer
 from ptqbench.quantize.fold import fold_scale, foldable
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.proxy import proxy_loss
@@ -23,23 +24,41 @@ FLOOR = 1e-4
 
 
 def apply(state: BlockState, grid: Grid, steps: int, duo: bool) -> list[dict[str, Any]]:
-    """Scale every site of the block; one record per site: the exponent and the loss relative to no scaling."""
-    chosen = [(site, *search(state, site, grid, steps, duo)) for site in state.sites]
+    """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling."""
+    chosen = [
+        (group[0], *search(state, group, state.grids.get(group[0].name, grid), steps, duo))
+        for group in by_producer(state.sites)
+    ]
     for site, scale, _ in chosen:
         if scale is not None:
             fold_scale(state, site, scale)
     return [{"site": site.name, **record} for site, _, record in chosen]
 
 
-def search(state: BlockState, site: Any, grid: Grid, steps: int, duo: bool) -> tuple[Tensor | None, dict[str, float]]:
-    """The best scale ``[n]`` of a site, or None where none beats identity."""
-    statistics = state.statistics[site.name]
-    weight = state.stacked(site)
+def search(
+    state: BlockState, group: tuple[Site, ...], grid: Grid, steps: int, duo: bool
+) -> tuple[Tensor | None, dict[str, float]]:
+    """The best scale ``[n]`` of the sites that one producer feeds, or None where none beats identity.
+
+    Where they are many (experts), the first sees all tokens and gives the salience; the loss is the error per token of
+    all of them, each expert's in proportion to the tokens that it gets.
+    """
+    site, statistics = group[0], state.statistics[group[0].name]
+    parts = [
+        (state.stacked(part), state.statistics[part.name].hessian, state.statistics[part.name].tokens)
+        for part in group
+        if part.linears
+    ]
     salience = foldable(state, site, statistics.mean_abs)
-    size = foldable(state, site, relative_size(weight, grid))
+    size = foldable(state, site, relative_size(torch.cat([weight for weight, _, _ in parts]), grid))
+
+    def loss_of(scale: Tensor) -> Tensor:
+        losses = [scaled_loss(weight, scale, hessian, grid) * tokens for weight, hessian, tokens in parts]
+        return torch.stack(losses).sum() / max(statistics.tokens, 1)
+
     scales = [torch.ones_like(salience)]
     scales += [candidate(salience, size if duo else None, step / steps) for step in range(steps + 1)]
-    losses = torch.stack([scaled_loss(weight, scale, statistics.hessian, grid) for scale in scales]).tolist()
+    losses = torch.stack([loss_of(scale) for scale in scales]).tolist()
     best = min(range(len(scales)), key=losses.__getitem__)  # the first of equals: identity
     record = {"ratio": max(best - 1, 0) / steps, "relative_loss": losses[best] / max(losses[0], 1e-30)}
     return scales[best] if best else None, record

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ptqbench.errors import UserError
+from ptqbench.models.adapter import by_producer
 from ptqbench.quantize.fold import fold_scale
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.state import BlockState
@@ -15,15 +18,20 @@ FLOOR = 1e-5
 
 
 def apply(state: BlockState, grid: Grid, alpha: float) -> list[dict[str, Any]]:
-    """``s = max|x|^α / max|w|^(1-α)`` at every site that a norm feeds, as published; the grid is not read."""
+    """``s = max|x|^α / max|w|^(1-α)`` at every site that a norm feeds, as published; the grid is not read.
+
+    Experts share the scale of their norm: the maxima are over all tokens and all experts.
+    """
     records = []
-    for site in state.sites:
+    for group in by_producer(state.sites):
+        site = group[0]
         if site.producer is None or site.producer.kind != "norm":
             continue
         largest = state.statistics[site.name].max_abs
         if largest is None:
             raise UserError("transform: smooth after a rotation has no max|x| to read: put smooth first")
-        size = state.stacked(site).abs().amax(0).clamp(min=FLOOR)
+        weights = torch.cat([state.weight(linear) for member in group for linear in member.linears])
+        size = weights.abs().amax(0).clamp(min=FLOOR)
         scale = (largest.pow(alpha) / size.pow(1 - alpha)).clamp(min=FLOOR)
         fold_scale(state, site, scale)
         records.append({"site": site.name, "largest_scale": scale.max()})

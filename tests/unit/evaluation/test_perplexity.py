@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from ptqbench.errors import UserError
-from ptqbench.evaluation.perplexity import bits_per_byte, perplexity, run, window_losses, windows
+from ptqbench.evaluation.perplexity import bits_per_byte, perplexity, run, token_losses, windows
 
 
 class Uniform(nn.Module):
@@ -38,9 +38,9 @@ class Backend:
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
-    def window_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
+    def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
         self.seen.append(cut)
-        return window_losses(self.model, cut, batch_size)
+        return token_losses(self.model, cut, batch_size)
 
 
 @pytest.mark.parametrize(("n", "length", "count"), [(100, 10, 10), (109, 10, 10), (10, 10, 1), (19, 10, 1)])
@@ -58,9 +58,10 @@ def test_less_than_a_window() -> None:
 @pytest.mark.parametrize("vocabulary", [2, 50, 4096])
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(vocabulary: int) -> None:
     cut = torch.randint(0, vocabulary, (7, 16))
-    losses = torch.cat(list(window_losses(Uniform(vocabulary), cut, batch_size=3)))
+    losses = torch.cat(list(token_losses(Uniform(vocabulary), cut, batch_size=3)))
     assert losses.dtype == torch.float64
-    value, stderr = perplexity(losses)
+    assert losses.shape == (7, 15)
+    value, stderr = perplexity(losses.mean(1))
     assert value == pytest.approx(vocabulary, rel=1e-6)
     assert stderr == pytest.approx(0, abs=1e-3)
 
@@ -68,16 +69,16 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(vocabulary: int) -
 def test_losses_are_the_models_own() -> None:
     model = tiny.model(dtype=torch.float32)
     cut = torch.randint(0, tiny.VOCABULARY, (5, tiny.CONTEXT), generator=torch.Generator().manual_seed(0))
-    losses = torch.cat(list(window_losses(model, cut, batch_size=2)))
+    losses = torch.cat(list(token_losses(model, cut, batch_size=2)))
     with torch.no_grad():
         expected = [model(input_ids=row[None], labels=row[None]).loss.item() for row in cut]
-    assert losses.tolist() == pytest.approx(expected, rel=1e-5)
+    assert losses.mean(1).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_batches_do_not_matter() -> None:
     model = tiny.model(dtype=torch.float32)
     cut = torch.randint(0, tiny.VOCABULARY, (6, 32), generator=torch.Generator().manual_seed(0))
-    one, all_at_once = (torch.cat(list(window_losses(model, cut, size))) for size in (1, 6))
+    one, all_at_once = (torch.cat(list(token_losses(model, cut, size))) for size in (1, 6))
     torch.testing.assert_close(one, all_at_once, rtol=1e-5, atol=1e-5)
 
 
@@ -115,6 +116,16 @@ def test_a_suite_has_two_rows_for_each_corpus(tmp_path: Path) -> None:
         ("second", "bits_per_byte", 3),
     ]
     assert [row["value"] for row in rows] == pytest.approx([256, 8, 256, 8], rel=1e-6)
+    assert rows[0]["items"] == pytest.approx([math.log(256)] * 6)
+
+
+def test_log_probabilities_are_kept_where_asked(tmp_path: Path) -> None:
+    rows = run(Backend(Uniform(256), context=16), suite(tmp_path, keep_logprobs=True))
+    assert [row["metric"] for row in rows if "logprobs" in row] == ["perplexity"] * 2
+    kept = torch.tensor(rows[0]["logprobs"])
+    assert kept.shape == (6, 15)
+    torch.testing.assert_close(kept, torch.full((6, 15), -math.log(256)), rtol=0, atol=1e-5)
+    assert math.exp(-kept.double().mean()) == pytest.approx(rows[0]["value"], rel=1e-4)
 
 
 @pytest.mark.parametrize(

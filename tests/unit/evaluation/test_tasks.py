@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import tiny
 import torch
 import yaml
+from clone import REPOSITORY
 from lm_eval.tasks import TaskManager
 from torch.nn import functional as F
 
@@ -73,6 +75,7 @@ def test_accuracy_is_that_of_the_sums_of_log_likelihoods(
     found = {row["metric"]: row for row in run(backend, suite)}
     assert found["acc"]["value"] == pytest.approx(sum(right) / len(made))
     assert found["acc"]["n"] == len(made)
+    assert found["acc"]["items"] == [float(score) for score in right]
     share = sum(right) / len(made)
     assert found["acc"]["stderr"] == pytest.approx(math.sqrt(share * (1 - share) / (len(made) - 1)))
     limited = {row["metric"]: row for row in run(backend, {**suite, "limit": 5})}
@@ -96,3 +99,29 @@ def test_an_unknown_task_is_named_with_its_near_match(
     assert looked == [False, True]
     with pytest.raises(UserError, match="lm-eval has no such task; put its YAML into the suite's path"):
         run(None, {"name": "s", "path": str(folder), "tasks": ["zzz"]})
+
+
+def test_local_zero_shot_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole data, four choices where there are four, answers spread over them."""
+    monkeypatch.chdir(REPOSITORY)
+    path = "resources/tasks/zero-shot"
+    names = ["local_hellaswag", "local_piqa", "local_mmlu"]
+    model = Path("resources/models/pocket-llama")
+    found = run(Backend(model, "cpu", remote=False), {"name": "s", "path": path, "tasks": names, "limit": 2})
+    assert {row["task"]: row["n"] for row in found} == dict.fromkeys(names, 2)
+    expected = {"hellaswag": (2000, 4), "piqa": (1838, 2), "mmlu": (1531, 4)}
+    for name, (n, choices) in expected.items():
+        lines = lzma.decompress(Path(f"{path}/{name}.jsonl.xz").read_bytes()).decode().removesuffix("\n").split("\n")
+        answers = [row["answer" if name == "mmlu" else "label"] for row in map(json.loads, lines)]
+        assert len(answers) == n
+        shares = [answers.count(choice) / n for choice in range(choices)]
+        assert sum(shares) == 1
+        assert min(shares) > 0.8 / choices
+
+
+def test_presets_name_tasks_that_lm_eval_has() -> None:
+    presets = [yaml.safe_load(file.read_text()) for file in (REPOSITORY / "workflow/presets").glob("*.yaml")]
+    suites = [suite for preset in presets for suite in preset["suites"].values() if suite["kind"] == "tasks"]
+    named = {task for suite in suites if "path" not in suite for task in suite["tasks"]}
+    assert "ceval-valid" in named
+    assert named <= set(TaskManager().all_tasks)

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
+from codes import quantized
 from compressed_tensors.compressors import PackedQuantizationCompressor
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 from compressed_tensors.quantization import QuantizationConfig, QuantizationScheme
-from small_problems import make_problem
 
 from ptqbench.formats import compressed_tensors, dense
-from ptqbench.quantize.grid import Grid
+from ptqbench.formats.layout import Layout
 from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.orthogonal import kronecker
-from ptqbench.rounding import gptq
 
 SHAPES = [(8, 64), (5, 96)]
 
 
-def quantized(m: int, n: int, bits: int, group_size: int, symmetric: bool) -> QuantizedLinear:
-    grid = Grid(bits, group_size, symmetric)
-    problem = make_problem(m, n, grid, dtype=torch.float32)
-    problem.weight[0] = problem.weight[0].abs() + 0.1  # a zero-point at the end of its range
-    problem.weight[1] *= -1e-7  # scales at float16's smallest normal
-    rounded = gptq.round_site(problem, **gptq.DEFAULTS)
-    codes, zero = rounded.codes.to(torch.uint8), rounded.zero.to(torch.uint8)
-    return QuantizedLinear(codes, rounded.scale, zero, bits, symmetric)
-
-
 def scheme(linear: QuantizedLinear, group_size: int) -> QuantizationScheme:
-    described = {"bits": linear.bits, "group_size": group_size, "symmetric": linear.symmetric}
-    config = compressed_tensors.settings(described, "none", ["lm_head"])
+    config = compressed_tensors.settings(Layout(linear.bits, group_size, linear.symmetric), ["lm_head"])
     parsed = QuantizationConfig.model_validate(config)
-    assert parsed.format == compressed_tensors.FORMAT
+    assert parsed.format == compressed_tensors.PACKED
     assert parsed.ignore == ["lm_head"]
     return parsed.config_groups["group_0"]
 
@@ -40,13 +28,14 @@ def scheme(linear: QuantizedLinear, group_size: int) -> QuantizationScheme:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("group_size", [-1, 32])
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_its_own_decompressor_reads_the_same_weight(
     shape: tuple[int, int], bits: int, group_size: int, symmetric: bool, dtype: torch.dtype
 ) -> None:
     linear = quantized(*shape, bits, group_size, symmetric)
-    packed = compressed_tensors.tensors("q", linear, dtype, "none")
+    layout = Layout(bits, group_size, symmetric)
+    packed = compressed_tensors.tensors("q", linear, dtype, layout)
     local = {name.removeprefix("q."): tensor for name, tensor in packed.items()}
     assert ("weight_zero_point" in local) is not symmetric
     described = scheme(linear, group_size)
@@ -54,17 +43,17 @@ def test_its_own_decompressor_reads_the_same_weight(
     weight = PackedQuantizationCompressor.decompress(local, described)["weight"]
     assert weight.dtype == dtype
     assert torch.equal(weight, linear.dequantize(dtype))
-    assert torch.equal(weight, dense.tensors("q", linear, dtype, "none")["q.weight"])
+    assert torch.equal(weight, dense.tensors("q", linear, dtype, layout)["q.weight"])
     assert torch.equal(local["weight_scale"].float(), linear.scale)  # nothing was lost in storing it
     codes = unpack_from_int32(local["weight_packed"], bits, torch.Size(shape))
     assert torch.equal(codes.int() + 2 ** (bits - 1), linear.codes.int())
 
 
 def test_refuses_what_it_cannot_hold() -> None:
-    linear = quantized(8, 64, 4, 32, False)
-    assert compressed_tensors.refuses(linear, "none") is None
+    linear, layout = quantized(8, 64, 4, 32, False), Layout(4, 32, False)
+    assert compressed_tensors.refuses(linear, layout) is None
     linear.channel_scale = torch.ones(64)
-    assert compressed_tensors.refuses(linear, "none") is not None
+    assert compressed_tensors.refuses(linear, layout) is not None
     linear.channel_scale, linear.right = None, kronecker(64, 0)
-    assert compressed_tensors.refuses(linear, "none") is not None
-    assert dense.refuses(linear, "none") is None
+    assert compressed_tensors.refuses(linear, layout) is not None
+    assert dense.refuses(linear, layout) is None

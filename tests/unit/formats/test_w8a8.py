@@ -14,10 +14,12 @@ from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 from ptqbench.errors import UserError
 from ptqbench.formats import compressed_tensors
 from ptqbench.formats.checkpoint import write_model
+from ptqbench.formats.layout import Layout
 from ptqbench.quantize.grid import Grid
-from ptqbench.stages.export import choose
+from ptqbench.stages.export import held
 
 SCHEME = {"bits": 8, "group_size": -1, "symmetric": True}
+LAYOUT = Layout(8, -1, True, "int8")
 
 
 def per_token(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
@@ -38,10 +40,10 @@ def test_transformers_computes_what_the_scheme_says(tmp_path: Path) -> None:
     def replace(key: str, tensor: Tensor) -> dict[str, Tensor]:
         name = key.removesuffix(".weight")
         if name in linears:
-            return compressed_tensors.tensors(name, linears[name], torch.float32, "int8")
+            return compressed_tensors.tensors(name, linears[name], torch.float32, LAYOUT)
         return {key: changed.get(key, tensor)}
 
-    settings = compressed_tensors.settings(SCHEME, "int8", ["lm_head"])
+    settings = compressed_tensors.settings(LAYOUT, ["lm_head"])
     write_model(cell.checkpoint, tmp_path / "packed", replace, settings, {}, {})
     assert json.loads((tmp_path / "packed/config.json").read_text())["quantization_config"]["format"] == "int-quantized"
     loaded = AutoModelForCausalLM.from_pretrained(
@@ -61,6 +63,9 @@ def test_dense_refuses_quantized_activations(tmp_path: Path) -> None:
     path = make_model(tmp_path / "model")
     cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, Grid(**SCHEME))
     linears = list(next(iter(cell.blocks()))[0].linears.values())
-    assert choose("auto", linears, "int8") == ("compressed_tensors", None)
+    assert held({"format": "compressed_tensors"}, "auto", LAYOUT, linears) == ("compressed_tensors", None)
     with pytest.raises(UserError, match="dense cannot hold quantized activations"):
-        choose("dense", linears, "int8")
+        held({"format": "dense"}, "dense", LAYOUT, linears)
+    linears[0].channel_scale = torch.ones(linears[0].codes.shape[1])
+    with pytest.raises(UserError, match=r"channel scale .* dense cannot hold quantized activations"):
+        held({"format": "compressed_tensors"}, "auto", LAYOUT, linears)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import FAMILIES, make_model, tokens
+from tiny_models import FAMILIES, MIXTURES, make_model, tokens
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.load import load_model
 from ptqbench.models.skeleton import Skeleton, run_block
 
 CPU = torch.device("cpu")
@@ -18,10 +18,12 @@ CPU = torch.device("cpu")
 
 def whole(folder: Path, dtype: torch.dtype, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Inputs and outputs of every block, from one forward pass of the whole model."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    adapter = Checkpoint(folder).adapter
+    model = load_model(folder, adapter, dtype=dtype).eval()
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    for layer in model.model.layers:
+    is_old = adapter.blocks.startswith("language_model.model")  # a name that checkpoints have and modules have not
+    for layer in model.get_submodule("model.language_model.layers" if is_old else adapter.blocks):
         layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         layer.register_forward_hook(lambda _, args, out: outputs.append(out[0] if isinstance(out, tuple) else out))
     with torch.no_grad():
@@ -85,3 +87,15 @@ def test_a_missing_tensor_is_an_error(tmp_path: Path) -> None:
     tensors.pop("mlp.up_proj.weight")
     with pytest.raises(RuntimeError, match=r"mlp\.up_proj\.weight"):
         Skeleton(checkpoint, CPU, torch.float32).block(0, tensors)
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_blocks_of_a_mixture_are_those_of_the_whole_model(tmp_path: Path, family: str) -> None:
+    checkpoint = Checkpoint(make_model(tmp_path, family))
+    _, outputs = whole(tmp_path, torch.float32, tokens())
+    skeleton = Skeleton(checkpoint, CPU, torch.float32)
+    items = skeleton.inputs(tokens(), batch_size=6)
+    for index, expected in enumerate(outputs):
+        items[0].hidden = next(run_block(skeleton.block(index, checkpoint.block(index)), items))
+        torch.testing.assert_close(items[0].hidden, expected, rtol=1e-4, atol=1e-5)
+        skeleton.release(index)

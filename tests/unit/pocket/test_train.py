@@ -120,7 +120,7 @@ def test_the_program_writes_a_model_that_the_benchmark_takes(tmp_path: Path) -> 
     card = (out / "README.md").read_text()
     assert "# smallest-llama" in card
     assert "Random sentences." in card
-    score = float(card.split("| held-out.txt | ")[1].split(" |")[0])
+    score = float(card.split("| held-out.txt | ")[1].split(" bits per byte |")[0])
     assert 0.2 < score < 6  # bits per byte: far below the 8 of random bytes
     assert yaml.safe_load((out / "recipe.yaml").read_text()) == recipe
 

@@ -42,8 +42,8 @@ def loss(blocks: list[QuantizedBlock], key: str = "proxy_loss") -> float:
 
 
 def test_identity_first_stage_gives_gptq_bit_for_bit(model: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing_but_identity(state: Any, site: Any, grid: Grid, steps: int, duo: bool) -> Any:
-        return torch.ones(state.stacked(site).shape[1]), {}
+    def nothing_but_identity(state: Any, group: Any, grid: Grid, steps: int, duo: bool) -> Any:
+        return torch.ones(state.stacked(group[0]).shape[1]), {}
 
     monkeypatch.setattr(salience, "search", nothing_but_identity)
     plain = shared(model, {"rounding": "gptq"})

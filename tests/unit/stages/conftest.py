@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import tiny
@@ -13,7 +13,7 @@ from ptqbench import spec
 from ptqbench.manifest import NAME, canonical
 from ptqbench.stages import calibrate, evaluate, export, prepare, quantize, statistics
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "models": {"tiny": {"path": "model"}},
     "calibration": {"text": {"corpus": "train.txt", "samples": 8, "sequence_length": 32}},
     "schemes": {"w3g32": {"bits": 3, "group_size": 32}},
@@ -35,6 +35,7 @@ class Chain(NamedTuple):
     baseline: Path
     result: Path
     baseline_result: Path
+    config: dict[str, Any] = CONFIG
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ptqbench.manifest import canonical
-from ptqbench.stages import calibrate, export, prepare
+from ptqbench.stages import calibrate, prepare
 
 
 def ended(main, *arguments: object) -> str:
@@ -43,10 +43,3 @@ def test_the_corpus_is_named(chain, tmp_path: Path) -> None:
     assert line.startswith(f"error: calibration.c.corpus is '{tmp_path}/t.txt': the corpus has ")
     assert "fewer than one sequence_length of 32" in line
     assert not (tmp_path / "manifest.json").exists()
-
-
-def test_a_format_that_cannot_hold_a_cell() -> None:
-    with pytest.raises(Exception, match=r"export\.format is 'gguf': choose auto, compressed_tensors or dense"):
-        export.choose("gguf", [], "none")
-    assert export.choose("auto", [], "none") == ("compressed_tensors", None)
-    assert export.choose("dense", [], "none") == ("dense", None)

@@ -40,9 +40,10 @@ def test_cayley_descends() -> None:
     assert (rotation - target).norm() < before
 
 
+@pytest.mark.parametrize("family", ["llama", "mixtral", "deepseek"])
 @pytest.mark.parametrize("objective", ["block", "cross_entropy"])
-def test_learning_lowers_the_objective(tmp_path: Path, objective: str) -> None:
-    path = make_model(tmp_path / "model")
+def test_learning_lowers_the_objective(tmp_path: Path, objective: str, family: str) -> None:
+    path = make_model(tmp_path / "model", family)
     method = {"transform": {"rotation": {"learned": {"steps": 30, "rate": 0.3, "objective": objective}}}}
     cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), method, Grid(2, 32))
     prepared = cell.prepared[0]["prepared"]

@@ -22,7 +22,7 @@ def test_search_never_loses_to_identity_and_sometimes_wins(tmp_path: Path, bits:
     for index in range(cell.n_blocks):
         state = cell.state(index)
         for site in state.sites:
-            scale, record = search(state, site, grid, 20, duo)
+            scale, record = search(state, (site,), grid, 20, duo)
             weight, hessian = state.stacked(site), state.statistics[site.name].hessian
             identity = scaled_loss(weight, torch.ones(weight.shape[1]), hessian, grid)
             found = identity if scale is None else scaled_loss(weight, scale, hessian, grid)
@@ -46,7 +46,7 @@ def test_scale_is_shared_by_the_query_heads_of_a_key_value_head(tmp_path: Path) 
     cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, grid)
     state = cell.state(0)
     site = next(site for site in state.sites if site.name == "attention_out")
-    scale, _ = search(state, site, grid, 20, True)
+    scale, _ = search(state, (site,), grid, 20, True)
     assert scale is not None
     heads = scale.view(2, 2, 16)  # kv heads, query heads of each, width
     assert torch.equal(heads[:, 0], heads[:, 1])

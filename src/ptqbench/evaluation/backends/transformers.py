@@ -1,53 +1,81 @@
-"""Evaluation in process, through ``AutoModelForCausalLM.from_pretrained``: what any host can run."""
+"""Evaluation in process, through transformers' ``from_pretrained``: what any host can run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from ptqbench.data.images import Item, decode
 from ptqbench.errors import UserError
-from ptqbench.evaluation.perplexity import window_losses
+from ptqbench.evaluation.backends.mixture import is_packed_mixture, load
+from ptqbench.evaluation.backends.text import Setup, Text
+from ptqbench.evaluation.greedy import greedy, prompt_ids
+from ptqbench.evaluation.perplexity import token_losses
+from ptqbench.models.adapter import load_adapter
+from ptqbench.models.headers import read_config
+from ptqbench.models.load import image_place, image_processor, load_model
 
-NAME = "transformers"
 
-
-class Backend:
+class Backend(Text):
     """A checkpoint folder loaded for scoring; packed weights are decompressed once, at load."""
 
     def __init__(self, folder: Path, device: str, remote: bool) -> None:
+        super().__init__(folder, remote)
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        self.config = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote)
         extra = decompression(getattr(self.config, "quantization_config", None))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=remote, **extra)
-        self.model = model.to(device=device, dtype=dtype).eval()
+        settings = getattr(self.config, "quantization_config", None)
+        if settings and is_packed_mixture(folder, settings):
+            self.model = load(folder, self.config, settings, dtype).to(device).eval()
+            return
+        options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
+        model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
+        if told["missing_keys"]:  # transformers fills them at random
+            raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
+        self.model = model.to(device).eval()  # and no dtype: rotary frequencies stay in float32
 
-    @property
-    def context(self) -> int:
-        """Positions that the model was made for."""
-        return int(self.config.get_text_config().max_position_embeddings)
+    def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """See :func:`ptqbench.evaluation.perplexity.token_losses`."""
+        return token_losses(self.model, cut, batch_size)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids with the tokenizer's own special tokens: one BOS, at the very start, where it has one."""
-        ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
-        return ids
+    def answers(self, items: Sequence[Item], limit: int) -> list[str]:
+        """Greedy answers of at most ``limit`` tokens; prompts of one length are answered together."""
+        processor, place = image_processor(self.folder), image_place(self.model)
 
-    def window_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
-        """See :func:`ptqbench.evaluation.perplexity.window_losses`."""
-        return window_losses(self.model, cut, batch_size)
+        def tokenize(text: str, special: bool) -> list[int]:
+            return self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
 
-    def harness(self, batch_size: int) -> Any:
-        """The model as lm-eval takes it; log-likelihoods in float32, which bfloat16 sums would blur."""
+        prompts = [prompt_ids(tokenize, self.prompt(item), *place) for item in items]
+        stop, found = self.tokenizer.eos_token_id, [""] * len(items)
+        for length in sorted({len(ids) for ids in prompts}):
+            rows = [row for row, ids in enumerate(prompts) if len(ids) == length]
+            images = [decode(items[row].image) for row in rows]
+            pixels = processor(images, return_tensors="pt")["pixel_values"].to(self.model.device, self.model.dtype)
+            ids = torch.tensor([prompts[row] for row in rows], device=self.model.device)
+            for row, answer in zip(rows, greedy(self.model, ids, pixels, [stop], limit), strict=True):
+                found[row] = self.tokenizer.decode(answer, skip_special_tokens=True).strip()
+        return found
+
+    def harness(self, batch_size: int, length: int) -> Any:
+        """The model as lm-eval takes it, for prompts of at most ``length`` tokens."""
         from lm_eval.models.huggingface import HFLM
 
-        sizes = {"batch_size": batch_size, "max_length": self.context}
-        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, softmax_dtype="float32", **sizes)
+        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=batch_size, max_length=length)
+
+    def record(self) -> dict[str, Any]:
+        """What only the backend can measure: nothing."""
+        return {}
+
+
+@contextmanager
+def opened(text: Text, setup: Setup) -> Iterator[Backend]:
+    """A checkpoint ready to evaluate."""
+    yield Backend(text.folder, setup.device, setup.remote)
 
 
 def decompression(quantization: dict[str, Any] | Any | None) -> dict[str, Any]:

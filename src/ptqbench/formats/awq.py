@@ -1,0 +1,53 @@
+"""AWQ checkpoints in the GEMM layout: 4 bits, everything packed along the output, eight columns a word, interleaved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptqbench.formats.bitstream import pack
+from ptqbench.formats.layout import Layout
+from ptqbench.formats.plain import unfolded
+from ptqbench.quantize.linear import QuantizedLinear
+
+FORMAT = "awq"
+BITS = (4,)
+ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # the column, of each eight, that nibble i of a word holds
+
+
+def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:
+    """Why this format cannot hold a linear, or None."""
+    if len(linear.codes) % len(ORDER):
+        return f"a linear of {len(linear.codes)} rows, which is no multiple of {len(ORDER)}"
+    return unfolded(linear)
+
+
+def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, layout: Layout) -> dict[str, Tensor]:
+    """The tensors that replace ``<name>.weight``, W ``[m, n]`` in groups of g; scales are float16 whatever ``dtype``.
+
+    ``qweight`` int32 ``[n, m / 8]``, ``qzeros`` int32 ``[n / g, m / 8]`` and ``scales`` ``[n / g, m]``.
+    """
+    return {
+        f"{name}.qweight": pack(interleave(linear.codes.T), linear.bits),
+        f"{name}.qzeros": pack(interleave(linear.zero.T), linear.bits),
+        f"{name}.scales": linear.scale.T.to(torch.float16).contiguous(),
+    }
+
+
+def interleave(columns: Tensor) -> Tensor:
+    """Reorder each eight columns of ``[rows, m]`` as the words hold them."""
+    return columns.unflatten(1, (-1, len(ORDER)))[..., list(ORDER)].flatten(1)
+
+
+def settings(layout: Layout, ignore: list[str]) -> dict[str, Any]:
+    """``quantization_config`` for ``config.json``; ``ignore`` lists linears that stay in float."""
+    return {
+        "quant_method": "awq",
+        "version": "gemm",
+        "bits": layout.bits,
+        "group_size": layout.group_size,
+        "zero_point": True,
+        "modules_to_not_convert": ignore,
+    }

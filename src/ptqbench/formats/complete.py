@@ -1,0 +1,38 @@
+"""What a checkpoint lacks: vLLM serves a packed linear whose scale is missing as if nothing were wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ptqbench.models.headers import read_config, read_headers
+
+INDEX = "model.safetensors.index.json"
+
+
+def lacking(folder: Path) -> list[str]:
+    """Tensors that the index names or that a packed linear needs, and that are not there."""
+    where = f"checkpoint {folder}"
+    headers = read_headers(folder, where)
+    index = folder / INDEX
+    needed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"]) if index.is_file() else set()
+    parts = packed_parts(read_config(folder, where).get("quantization_config"))
+    for name, header in headers.items():
+        linear, _, part = name.rpartition(".")
+        if part in parts and (part != "weight" or header.dtype == "I8"):
+            needed |= {f"{linear}.{other}" for other in parts}
+    return sorted(needed - set(headers))
+
+
+def packed_parts(settings: dict[str, Any] | None) -> set[str]:
+    """The tensors of every packed linear, by the last part of their names."""
+    method = (settings or {}).get("quant_method")
+    if settings is None or method not in ("gptq", "awq", "compressed-tensors"):
+        return set()
+    if method != "compressed-tensors":
+        return {"qweight", "qzeros", "scales"} | ({"g_idx"} if method == "gptq" else set())
+    if settings["format"] == "int-quantized":
+        return {"weight", "weight_scale"}
+    symmetric = all(group["weights"]["symmetric"] for group in settings["config_groups"].values())
+    return {"weight_packed", "weight_scale", "weight_shape"} | (set() if symmetric else {"weight_zero_point"})

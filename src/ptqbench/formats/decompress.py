@@ -1,0 +1,46 @@
+"""A compressed-tensors checkpoint as dense weights, by the format's definition; the inverse of what export writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ptqbench.formats.bitstream import unpack
+
+
+def dense(folder: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Tensor, bool]]:
+    """Every tensor of a checkpoint by name, and whether it was packed; ``settings`` is its ``quantization_config``."""
+    (group,) = settings["config_groups"].values()
+    weights = group["weights"]
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors = load_file(file)
+        for name, tensor in tensors.items():
+            linear, _, part = name.rpartition(".")
+            scale = tensors.get(f"{linear}.weight_scale")
+            if scale is None or part == "bias":
+                yield name, tensor, False
+            elif part == "weight":
+                yield name, spread(tensor, scale), True
+            elif part == "weight_packed":
+                yield f"{linear}.weight", spread(integers(tensors, linear, weights["num_bits"]), scale), True
+
+
+def integers(tensors: dict[str, Tensor], linear: str, bits: int) -> Tensor:
+    """Codes minus zero-points ``[m, n]``, int16; symmetric grids have theirs in the middle."""
+    m, n = tensors[f"{linear}.weight_shape"].tolist()
+    codes = unpack(tensors[f"{linear}.weight_packed"], bits, n).to(torch.int16)
+    packed = tensors.get(f"{linear}.weight_zero_point")
+    if packed is None:
+        return codes - 2 ** (bits - 1)
+    zero = unpack(packed.T.contiguous(), bits, m).T.to(torch.int16)
+    return codes - zero.repeat_interleave(n // zero.shape[1], 1)
+
+
+def spread(steps: Tensor, scale: Tensor) -> Tensor:
+    """Integers ``[m, n]`` times the scales ``[m, groups]``, in the scales' dtype."""
+    return steps.to(scale.dtype) * scale.repeat_interleave(steps.shape[1] // scale.shape[1], 1)

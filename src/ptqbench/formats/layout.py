@@ -1,0 +1,28 @@
+"""What a checkpoint's numbers look like; no torch here, the plan uses it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A scheme (``group_size`` -1: per output channel), its activations, and how gptq stores zero-points."""
+
+    bits: int
+    group_size: int
+    symmetric: bool
+    activations: str = "none"
+    zeros: str = "v2"
+
+    @classmethod
+    def of(cls, cell: dict[str, Any], zeros: str = "v2") -> Layout:
+        """The layout of a cell, from its spec."""
+        scheme = cell["scheme"]
+        return cls(scheme["bits"], scheme["group_size"], scheme["symmetric"], cell["method"]["activations"], zeros)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether runs of input channels have a scale of their own."""
+        return self.group_size > 0

@@ -1,0 +1,71 @@
+"""The benchmark's random checkpoints are whole, and both weights are measured in one run."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+import pytest
+import torch
+from clone import REPOSITORY
+from serving import alive, fake_environment, started
+from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsConfig
+
+from ptqbench.formats.complete import lacking
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_serving", REPOSITORY / "benchmarks/serving.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_checkpoints(benchmark: ModuleType, tmp_path: Path, quantized: bool) -> None:
+    shape = benchmark.SHAPES["tiny"]
+    folder = benchmark.write_checkpoint(tmp_path / "made", shape, quantized)
+    assert lacking(folder) == []
+    options = {"quantization_config": CompressedTensorsConfig(run_compressed=False)} if quantized else {}
+    loading = {"dtype": torch.bfloat16, "output_loading_info": True, **options}
+    model, told = AutoModelForCausalLM.from_pretrained(folder, **loading)
+    assert not told["missing_keys"]
+    linears = [m.weight for name, m in model.named_modules() if name.endswith("_proj")]
+    assert len(linears) == 7 * shape["num_hidden_layers"]
+    for weight in linears:
+        assert weight.float().std().item() == pytest.approx(benchmark.SPREAD, rel=0.05)
+    assert bool(model(torch.arange(20)[None]).logits.isfinite().all())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert len(tokenizer) == shape["vocab_size"]
+    assert tokenizer.decode([5]) == "t5"
+
+
+def test_the_shapes_are_llama_3s(benchmark: ModuleType) -> None:
+    shape = benchmark.SHAPES["llama-3-8b"]
+    linear = sum(m * n for m, n in benchmark.linears(shape).values()) * shape["num_hidden_layers"]
+    norms = (2 * shape["num_hidden_layers"] + 1) * shape["hidden_size"]
+    assert linear + 2 * shape["vocab_size"] * shape["hidden_size"] + norms == 8_030_261_248
+
+
+def test_both_weights_are_measured(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("FAKE_VLLM_PIDS", str(tmp_path / "pids"))
+    marker = fake_environment(tmp_path / "environment")
+    few = ["--batches", "1", "2", "--prompt-tokens", "8", "--output-tokens", "4", "--repeats", "2"]
+    benchmark.main(["--shape", "tiny", "--server", str(marker), "--folder", str(tmp_path), *few, "--out", "made.csv"])
+    table = pl.read_csv("made.csv")
+    assert table["weights"].unique(maintain_order=True).to_list() == ["bf16", "w4g128"]
+    assert set(table["server"]) == {"vllm 0.0.fake"}
+    sizes = dict(table.filter(metric="weights_gib").select("weights", "value").iter_rows())
+    assert sizes["w4g128"] < 0.6 * sizes["bf16"]
+    assert "ratio" in capsys.readouterr().out
+    assert not any(map(alive, started(tmp_path / "pids")))
+    assert not list(tmp_path.glob("tmp*")), "the checkpoints are removed"

@@ -1,0 +1,158 @@
+"""The choice table is well-formed, says what was measured, and offers nothing that a format cannot hold."""
+
+from __future__ import annotations
+
+import importlib
+from itertools import product
+
+import pytest
+import torch
+from codes import quantized
+
+from ptqbench.errors import UserError
+from ptqbench.formats import choice
+from ptqbench.formats.choice import candidates, choose, formats, instead, modules, table
+from ptqbench.formats.layout import Layout
+from ptqbench.members import members
+
+CUDA, CPU, LOCAL = "vllm-cuda", "vllm-cpu", "transformers"
+HUMMING = ["--quantization", "humming"]
+LAYOUTS = [Layout(*one) for one in product(range(2, 9), (-1, 32, 128), (False, True))]
+
+
+def first(backend: str, layout: Layout, asked: str = "auto") -> str | None:
+    rows = candidates(backend, layout, asked)
+    return choose(rows, asked, "llama")["format"] if rows else None
+
+
+def test_rows_name_formats_and_known_conditions() -> None:
+    made = {name for name, traits in members("formats").items() if "FORMAT" in traits}
+    assert made == {"compressed_tensors", "gptq", "awq", "dense"}
+    for rows in table().values():
+        for row in rows:
+            assert row["format"] in made
+            conditions = set(row) - {"format", "flags", "kernel", "backend", *choice.DECIDES}
+            assert conditions <= set(choice.CONDITIONS)
+            assert all(isinstance(row[name], list) for name in conditions)
+            assert ("because" in row) is (row["format"] == "dense" or "backend" in row)
+            assert ("zeros" in row) is (row["format"] == "gptq")
+        assert set(rows[-1]) == {"format", "because"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "layout", "expected"),
+    [
+        (CUDA, Layout(4, 128, True), "compressed_tensors"),
+        (CUDA, Layout(4, 128, False), "compressed_tensors"),
+        (CUDA, Layout(4, -1, False), "compressed_tensors"),
+        (CUDA, Layout(8, 128, False), "compressed_tensors"),
+        (CUDA, Layout(2, 128, True), "compressed_tensors"),
+        (CUDA, Layout(3, -1, True), "compressed_tensors"),
+        (CUDA, Layout(5, 128, True), "compressed_tensors"),
+        (CUDA, Layout(2, 128, False), "dense"),
+        (CUDA, Layout(3, 128, False), "dense"),
+        (CUDA, Layout(2, -1, False), "dense"),
+        (CUDA, Layout(3, -1, False), "dense"),
+        (CUDA, Layout(5, 128, False), "dense"),
+        (CUDA, Layout(8, 32, False), "dense"),
+        (CUDA, Layout(8, -1, True, "int8"), "compressed_tensors"),
+        (CUDA, Layout(4, 128, True, "int8"), None),
+        (CPU, Layout(4, 128, True), "compressed_tensors"),
+        (CPU, Layout(4, 16, False), "compressed_tensors"),
+        (CPU, Layout(8, 128, True), "dense"),
+        (CPU, Layout(3, 128, True), "dense"),
+        (CPU, Layout(8, -1, True, "int8"), "compressed_tensors"),
+        (CPU, Layout(8, -1, False, "int8"), None),
+        (LOCAL, Layout(3, -1, False), "compressed_tensors"),
+        (LOCAL, Layout(4, 128, False, "int8"), "compressed_tensors"),
+    ],
+)
+def test_what_is_chosen(backend: str, layout: Layout, expected: str | None) -> None:
+    assert first(backend, layout) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        (Layout(2, 128, False), {"dense": []}),
+        (Layout(3, 128, True), {"compressed_tensors": [], "gptq": HUMMING, "dense": []}),
+        (Layout(4, 128, True), {"compressed_tensors": [], "gptq": [], "dense": []}),
+        (Layout(4, 128, False), {"compressed_tensors": [], "awq": [], "dense": []}),
+        (Layout(2, -1, False), {"dense": []}),
+        (Layout(8, -1, True, "int8"), {"compressed_tensors": []}),
+    ],
+)
+def test_what_a_gpu_serves_and_with_which_flags(layout: Layout, expected: dict[str, list[str]]) -> None:
+    assert formats(CUDA, layout) == expected
+
+
+def test_a_format_by_name() -> None:
+    assert first(CUDA, Layout(4, 128, True), "gptq") == "gptq"
+    assert candidates(CUDA, Layout(4, 128, True), "gptq")[-1]["zeros"] == "v1"
+    assert first(CUDA, Layout(4, 128, False), "gptq") is None, "Humming reads zero-points wrong"
+    assert first(CUDA, Layout(4, 128, True), "awq") is None
+    assert first(LOCAL, Layout(4, 128, True), "gptq") is None
+
+
+@pytest.mark.parametrize("backend", [CUDA, CPU, LOCAL])
+def test_what_is_offered_can_be_held(backend: str) -> None:
+    for layout in LAYOUTS:
+        linear = quantized(32, 128, layout.bits, layout.group_size, layout.symmetric)
+        for name in formats(backend, layout):
+            row = candidates(backend, layout, name)[-1]
+            stored = Layout(layout.bits, layout.group_size, layout.symmetric, zeros=row.get("zeros", "v2"))
+            module = importlib.import_module(f"ptqbench.formats.{name}")
+            assert module.refuses(linear, stored) is None, (backend, layout, name)
+            assert module.tensors("q", linear, torch.bfloat16, stored)
+
+
+def test_activations_are_never_dropped() -> None:
+    for backend, layout in product(table(), LAYOUTS):
+        quantized = Layout(layout.bits, layout.group_size, layout.symmetric, "int8")
+        assert set(formats(backend, quantized)) <= {"compressed_tensors"}
+
+
+def test_architectures_decide_where_it_is_exported() -> None:
+    rows = candidates(CUDA, Layout(3, 128, True), "auto")
+    assert choose(rows, "auto", "llama")["format"] == "compressed_tensors"
+    experts = next(row for row in rows if "mixtral" in row.get("model_types", []))
+    assert choose(rows, "auto", "mixtral") == {**experts, "format": "dense"}
+    assert "Mamba" in choose(rows, "auto", "mamba")["because"]
+    assert choose(candidates(CUDA, Layout(4, 128, True), "auto"), "auto", "mixtral")["format"] == "compressed_tensors"
+    asked = candidates(CUDA, Layout(3, 128, True), "gptq")
+    assert choose(asked, "gptq", "llama")["format"] == "gptq"
+    with pytest.raises(UserError, match=r"format 'gptq' serves no 'mamba' model, .*: use auto or dense"):
+        choose(asked, "gptq", "mamba")
+
+
+@pytest.mark.parametrize(
+    ("backend", "layout", "model", "expected"),
+    [
+        (CUDA, Layout(4, 128, False), "llava_llama", "transformers"),
+        (CUDA, Layout(16, -1, True), "llava_llama", "transformers"),
+        (CUDA, Layout(4, 128, False), "llava", CUDA),
+        (CUDA, Layout(4, 128, False), "mamba", CUDA),
+        (CUDA, Layout(8, -1, True, "int8"), "mamba", "transformers"),
+        (CUDA, Layout(8, -1, True, "int8"), "llama", CUDA),
+        ("vllm-cpu", Layout(4, 128, False), "mamba", "transformers"),
+        ("vllm-cpu", Layout(4, 128, False), "llava", "transformers"),
+        ("vllm-cpu", Layout(4, 128, False), "llama", "vllm-cpu"),
+        ("transformers", Layout(4, 128, False), "llava_llama", "transformers"),
+    ],
+    ids=str,
+)
+def test_a_backend_leaves_models_that_it_has_not_to_another(
+    backend: str, layout: Layout, model: str, expected: str
+) -> None:
+    assert instead(backend, layout, model) == expected
+
+
+def test_dense_can_always_be_asked_for() -> None:
+    for model in ("llava_llama", "mamba", "llama"):
+        assert choose(candidates(CUDA, Layout(4, 128, False), "dense"), "dense", model)["format"] == "dense"
+
+
+def test_a_cell_reaches_the_formats_of_its_rows() -> None:
+    cell = {"rows": candidates(CUDA, Layout(2, 128, True), "gptq")}
+    assert modules(cell) == [f"ptqbench.formats.{name}" for name in ("compressed_tensors", "dense", "gptq")]
+    assert modules({}) == []
