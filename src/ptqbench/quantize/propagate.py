@@ -19,6 +19,7 @@ from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.cell import Cell, changed_tensors
 from ptqbench.quantize.learning import Ends, Learned, full_range, range_ends
+from ptqbench.quantize.orthogonal import Rotation, turn, turn_back
 from ptqbench.quantize.records import settle
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
 from ptqbench.quantize.state import BlockState
@@ -31,13 +32,14 @@ class Streams:
     """Block inputs of the quantized model and of the float model, and the rotation that both are in."""
 
     def __init__(self, cell: PropagatedCell, skeleton: Skeleton, tokens: Tensor, batch_size: int) -> None:
-        self.rotation: Tensor | None = None
+        self.rotation: Rotation | None = None
+        self.device = cell.device
         self.quantized = skeleton.inputs(tokens, batch_size)
         for prepared in cell.prepared:
             if "r1" in prepared.get("prepared", {}):
-                self.rotation = prepared["prepared"]["r1"]
+                self.rotation = prepared["prepared"]["r1"].to(cell.device)
                 for item in self.quantized:
-                    item.hidden = turned(item.hidden, self.rotation)
+                    item.hidden = turn(self._wide(item), self.rotation).to(item.hidden)
         follows = [BlockInput(item.hidden, item.kwargs) for item in self.quantized]
         self.exact = follows if cell._follows_float else []
 
@@ -45,12 +47,13 @@ class Streams:
         """The quantized stream in the original basis."""
         if self.rotation is None:
             return self.quantized
-        return [BlockInput(turned(item.hidden, self.rotation.T), item.kwargs) for item in self.quantized]
+        return [
+            BlockInput(turn_back(self._wide(item), self.rotation).to(item.hidden), item.kwargs)
+            for item in self.quantized
+        ]
 
-
-def turned(hidden: Tensor, matrix: Tensor) -> Tensor:
-    """``hidden @ matrix`` in the stream's dtype."""
-    return (hidden.float() @ matrix.float().to(hidden.device)).to(hidden.dtype)
+    def _wide(self, item: BlockInput) -> Tensor:
+        return item.hidden.to(self.device).double()
 
 
 class PropagatedCell(Cell):

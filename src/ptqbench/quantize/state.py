@@ -12,6 +12,7 @@ from torch import Tensor
 from ptqbench.errors import UserError
 from ptqbench.models.adapter import Producer, Site
 from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.orthogonal import Rotation, turn
 from ptqbench.statistics.hessian import unfold
 
 
@@ -48,9 +49,9 @@ class SiteStatistics:
         self.mean_abs = self.mean_abs / scale
         self.max_abs = None if self.max_abs is None else self.max_abs / scale
 
-    def rotate(self, matrix: Tensor) -> None:
-        """The input becomes ``x @ matrix`` (orthogonal): H follows exactly, ``mean_abs`` as for normal inputs."""
-        self.hessian = (matrix.T @ self.hessian.double() @ matrix).float()
+    def rotate(self, rotation: Rotation) -> None:
+        """The input becomes ``x @ R``: H follows exactly, ``mean_abs`` as for normal inputs."""
+        self.hessian = turn(turn(self.hessian.double(), rotation).T, rotation).float()
         self.mean_abs = (self.hessian.diagonal().clamp(min=0) * 2 / torch.pi).sqrt()
         self.max_abs = None
 
