@@ -55,12 +55,16 @@ class Problem:
 
 @dataclass
 class Rounded:
-    """Codes ``[m, n]`` (kept as uint8), scale and zero ``[m, groups]`` (float tensors), and what there is to report."""
+    """Codes ``[m, n]`` (kept as uint8), scale and zero ``[m, groups]`` (float tensors), and what there is to report.
+
+    ``losses [m]``: the proxy loss of each row on the problem as given, float64, where the rounding has taken it.
+    """
 
     codes: Tensor
     scale: Tensor
     zero: Tensor
     record: dict[str, Any] = field(default_factory=dict)
+    losses: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.codes = self.codes.to(torch.uint8)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 2048
+ROWS = 16384  # taken at once, so that what is between the products is small
 
 
 def proxy_loss(delta: Tensor, hessian: Tensor) -> Tensor:
@@ -19,6 +20,8 @@ def proxy_loss(delta: Tensor, hessian: Tensor) -> Tensor:
     """
     if not delta.is_cuda or delta.dtype != torch.float32:
         return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
+    if len(delta) > ROWS:
+        return torch.cat([proxy_loss(part, hessian) for part in delta.split(ROWS)])
     total = (delta.square() * hessian.diagonal()).sum(1, dtype=torch.float64)
     with tensor_cores():
         for begin in range(0, len(hessian), BLOCK):

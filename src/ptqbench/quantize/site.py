@@ -63,9 +63,12 @@ def quantize_site(
         cross=None if statistics.cross is None else basis.second_moment(statistics.cross),
     )
     rounding = recipe["rounding"] if statistics.tokens else {"name": "nearest"}
-    rounded: Rounded = member("rounding", rounding, "round_site")(reshape(problem, recipe))
+    reshaped = reshape(problem, recipe)
+    rounded: Rounded = member("rounding", rounding, "round_site")(reshaped)
+    taken = rounded.losses if basis.trivial and reshaped is problem else None
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
+    known = [None] * len(sizes) if taken is None else taken.split(sizes)
     for index, (linear, weight) in enumerate(weights.items()):
         quantized = basis.attach(linear, codes[index], scale[index], zero[index], grid)
         result.linears[linear] = quantized
@@ -73,7 +76,7 @@ def quantize_site(
             {
                 "linear": f"{state.index}.{linear}",
                 "site": site.name,
-                **losses(state, linear, weight, quantized, statistics.hessian),
+                **losses(state, linear, weight, quantized, statistics.hessian, known[index]),
                 **(traffic(statistics) if site.routed else {}),
                 **rounded.record,
             }
@@ -83,14 +86,17 @@ def quantize_site(
 
 
 def losses(
-    state: BlockState, linear: str, weight: Tensor, quantized: QuantizedLinear, hessian: Tensor
+    state: BlockState, linear: str, weight: Tensor, quantized: QuantizedLinear, hessian: Tensor, known: Tensor | None
 ) -> dict[str, Tensor]:
-    """Proxy loss in the original basis, signal-to-noise ratio in dB, and the loss of plain nearest rounding."""
-    rows = state.row_scale.get(linear)
-    delta, signal = weight - quantized.dequantize(), weight
+    """Proxy loss in the original basis, signal-to-noise ratio in dB, and the loss of plain nearest rounding.
+
+    ``known [m]``: the proxy loss of each row, where the rounding has taken it in this basis.
+    """
+    found = proxy_loss(weight - quantized.dequantize(), hessian) if known is None else known
+    signal, rows = proxy_loss(weight, hessian), state.row_scale.get(linear)
     if rows is not None:
-        delta, signal = delta * rows.unsqueeze(1), signal * rows.unsqueeze(1)
-    loss, power = proxy_loss(delta, hessian).sum(), proxy_loss(signal, hessian).sum()
+        found, signal = found * rows.square(), signal * rows.square()
+    loss, power = found.sum(), signal.sum()
     snr = 10 * torch.log10(power.clamp(min=1e-30) / loss.clamp(min=1e-30))
     return {"proxy_loss": loss, "snr_db": snr, "nearest_proxy_loss": state.nearest_loss[linear]}
 

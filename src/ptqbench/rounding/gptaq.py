@@ -23,11 +23,11 @@ DEFAULTS = {"damp": 0.01, "act_order": True, "alpha": 0.25, "block_size": 128}
 def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, block_size: int) -> Rounded:
     """Codes by GPTAQ on static groups; an unfactorable Hessian falls back to nearest rounding, recorded."""
     assert problem.cross is not None
-    live, diagonal, dead = gptq.without_dead_columns(problem)
+    live, (diagonal, dead) = gptq.without_dead_columns(problem), gptq.live_diagonal(problem)
     n = len(diagonal)
     order = processing_order(diagonal, act_order)
     factor = upper_factor(problem.hessian, order, diagonal, damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
+    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
     if factor.upper is None:
         return gptq.fallback(problem, record)
     upper = inverse(factor.upper)

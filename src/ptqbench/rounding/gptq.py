@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from ptqbench.kernels.gptq import Block, round_block
-from ptqbench.quantize.factor import Factor, feedback, upper_factor
+from ptqbench.quantize.factor import feedback, upper_factor
 from ptqbench.quantize.problem import Problem, Rounded, processing_order
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import nearest
 
 STRATEGY = "compensation"
 DEFAULTS = {"damp": 0.01, "act_order": True, "static_groups": True, "block_size": 128}
+ROWS = 8192  # rows whose loss is taken at once
 PANEL = 8  # blocks whose errors reach the columns beyond them in one product
 
 
@@ -31,29 +32,32 @@ def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bo
     ``damp`` is relative to the mean of H's diagonal. The record holds the loss under the damped Hessian that the steps
     add up to against ``tr(Δ H_d Δᵀ)``, which are equal in exact arithmetic whether or not codes were clamped.
     """
-    live, diagonal, dead = without_dead_columns(problem)
+    diagonal, dead = live_diagonal(problem)
     order = processing_order(diagonal, act_order)
     factor = upper_factor(problem.hessian, order, diagonal, damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
+    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
     if factor.upper is None:
         return fallback(problem, record)
-    columns = in_order(live, order)
-    refit = None if act_order or static_groups else live
-    done = solve(columns, *feedback(factor.upper), live, refit, block_size)
-    codes = done.codes[torch.argsort(order)].T.contiguous()
-    record |= identity_check(live, codes, columns, done.energy, factor, diagonal)
-    return Rounded(codes, columns.scale, columns.zero, record)
+    columns = in_order(problem, order)
+    refit = None if act_order or static_groups else problem
+    done = solve(columns, *feedback(factor.upper), problem, refit, block_size)
+    factor.upper = None
+    grids, codes, energy = (columns.scale, columns.zero), done.codes, done.energy
+    del columns, done  # a site's weight several times over
+    codes = codes[torch.argsort(order)].T.contiguous()
+    losses, sizes = row_losses(problem, Rounded(codes, *grids))
+    record |= identity_check(losses + factor.damp * diagonal.mean() * sizes, energy)
+    return Rounded(codes, *grids, record, losses)
 
 
-def without_dead_columns(problem: Problem) -> tuple[Problem, Tensor, Tensor]:
-    """Columns whose input was always 0 get weight 0 and a unit diagonal: they neither move nor receive error.
+def live_diagonal(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The diagonal ``[n]`` of H to use, and which of its columns are dead: their input was always 0.
 
-    Returns the problem with its new weight, the diagonal ``[n]`` to use, and how many there are.
+    With a unit diagonal, and 0 as their weight, they neither move nor receive error.
     """
     diagonal = problem.hessian.diagonal()
     dead = diagonal == 0
-    live = replace(problem, weight=problem.weight.masked_fill(dead, 0.0))
-    return live, diagonal.masked_fill(dead, 1.0), dead.sum()
+    return diagonal.masked_fill(dead, 1.0), dead
 
 
 def fallback(problem: Problem, record: dict) -> Rounded:
@@ -82,9 +86,15 @@ class Solved(NamedTuple):
 
 
 def in_order(problem: Problem, order: Tensor) -> Columns:
-    """The problem's columns in processing order, with the grid fitted to all of them."""
-    scale, zero = problem.fit()
-    return Columns(problem.weight.T[order].contiguous(), scale, zero, order // problem.grid.width(len(order)))
+    """The problem's columns in processing order, dead ones 0, with the grid fitted to all of them."""
+    live = without_dead_columns(problem)
+    scale, zero = live.fit()
+    return Columns(live.weight.T[order].contiguous(), scale, zero, order // problem.grid.width(len(order)))
+
+
+def without_dead_columns(problem: Problem) -> Problem:
+    """The problem with the weights 0 whose input was always 0."""
+    return replace(problem, weight=problem.weight.masked_fill(problem.hessian.diagonal() == 0, 0.0))
 
 
 def solve(
@@ -108,7 +118,7 @@ def solve(
                 fit_group(columns, target, linear, refit, start)
             groups = columns.groups[start:stop]
             scale, zero = columns.scale.T[groups].contiguous(), columns.zero.T[groups].contiguous()
-            within = linear[start:stop, start:stop]
+            within = linear[start:stop, start:stop].contiguous()
             block = Block(target[start:stop], weight[start:stop], within, pivots[start:stop], scale, zero)
             part = delta[start - begin : stop - begin]
             round_block(block, grid, codes[start:stop], part, energy)
@@ -140,13 +150,19 @@ def fit_group(columns: Columns, target: Tensor, linear: Tensor, problem: Problem
     columns.scale[:, group], columns.zero[:, group] = problem.fit_group(values, group)
 
 
-def identity_check(
-    problem: Problem, codes: Tensor, columns: Columns, energy: Tensor, factor: Factor, diagonal: Tensor
-) -> dict[str, Tensor]:
-    """The loss that the steps add up to and its relative distance from ``tr(Δ H_d Δᵀ)``."""
-    grid = problem.grid
-    values = grid.decode(grid.grouped(codes), columns.scale.unsqueeze(-1), columns.zero.unsqueeze(-1)).flatten(1)
-    delta = problem.weight - values
-    damping = factor.damp * diagonal.mean() * delta.square().sum(dtype=torch.float64)
-    direct, total = proxy_loss(delta, problem.hessian).sum() + damping, energy.sum(dtype=torch.float64)
+def row_losses(problem: Problem, rounded: Rounded) -> tuple[Tensor, Tensor]:
+    """Per row ``Δ H Δᵀ`` and ``Δ Δᵀ`` with weight 0 in dead columns, float64 ``[m]``; no copy of all rows is made."""
+    grid, losses, sizes = problem.grid, [], []
+    parts = (problem.weight, rounded.codes, rounded.scale, rounded.zero)
+    for weight, codes, scale, zero in zip(*(part.split(ROWS) for part in parts), strict=True):
+        values = grid.decode(grid.grouped(codes), scale.unsqueeze(-1), zero.unsqueeze(-1)).flatten(1)
+        delta = without_dead_columns(replace(problem, weight=weight)).weight.sub_(values)
+        losses.append(proxy_loss(delta, problem.hessian))
+        sizes.append(delta.square().sum(1, dtype=torch.float64))
+    return torch.cat(losses), torch.cat(sizes)
+
+
+def identity_check(losses: Tensor, energy: Tensor) -> dict[str, Tensor]:
+    """The loss that the steps add up to and its relative distance from the direct ``losses`` of all rows."""
+    direct, total = losses.sum(), energy.sum(dtype=torch.float64)
     return {"error_energy": total, "identity_error": (total - direct).abs() / direct.clamp(min=1e-30)}

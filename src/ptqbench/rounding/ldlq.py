@@ -24,22 +24,22 @@ DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": 128}
 
 def round_site(problem: Problem, damp: float, act_order: bool, passes: int, block_size: int) -> Rounded:
     """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
-    live, diagonal, dead = gptq.without_dead_columns(problem)
+    diagonal, dead = gptq.live_diagonal(problem)
     order = processing_order(diagonal, act_order)
     factor = upper_factor(problem.hessian, order, diagonal, damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
+    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
     if factor.upper is None:
         return gptq.fallback(problem, record)
-    columns = gptq.in_order(live, order)
-    done = gptq.solve(columns, *feedback(factor.upper), live, None, block_size)
+    columns = gptq.in_order(problem, order)
+    done = gptq.solve(columns, *feedback(factor.upper), problem, None, block_size)
     codes, losses = done.codes, [done.energy.sum(dtype=torch.float64)]
     factor.upper = None
     if passes:
         damped = problem.hessian[order][:, order]
         damped.diagonal().copy_(diagonal[order] + factor.damp * diagonal.mean())
         for _ in range(passes):
-            codes = greedy_pass(columns, codes, damped, live, block_size)
-            losses.append(proxy_loss((columns.weight - decode(columns, codes, live)).T, damped).sum())
+            codes = greedy_pass(columns, codes, damped, problem, block_size)
+            losses.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
     return Rounded(codes[torch.argsort(order)].T.contiguous(), columns.scale, columns.zero, record | named(losses))
 
 

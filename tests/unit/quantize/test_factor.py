@@ -67,8 +67,8 @@ def test_duplicated_channels() -> None:
 
 
 def test_double_precision_is_tried_before_more_damping() -> None:
-    x = torch.randint(1, 4000, (1, 64), generator=torch.Generator().manual_seed(0)).float()
-    hessian = x.T @ x + torch.eye(64)  # integers, exact in float32; the Cholesky factor is not
+    x = torch.randint(1, 4000, (1, 128), generator=torch.Generator().manual_seed(0)).float()
+    hessian = x.T @ x + torch.eye(128)  # integers, exact in float32; the Cholesky factor is not
     factor = factored(hessian, 0.0)
     assert (factor.damp, factor.attempts, factor.dtype) == (0.0, 2, "float64")
     assert factor.upper is not None

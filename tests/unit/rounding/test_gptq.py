@@ -186,3 +186,23 @@ def test_fixed_ranges_are_not_refitted() -> None:
     fixed = replace(plain, fixed=(0.7 * low, 0.7 * high), bounds=None)
     found = solve(fixed, act_order=False, static_groups=False)
     assert torch.equal(found.scale, plain.grid.from_bounds(0.7 * low, 0.7 * high)[0])
+
+
+def test_losses_of_rows_are_those_of_the_codes() -> None:
+    """Also where a column is dead and its weight is not 0."""
+    problem = make_problem(10, 16, Grid(3, 8))
+    problem.hessian[3], problem.hessian[:, 3] = 0, 0
+    found = solve(problem)
+    assert found.losses is not None
+    torch.testing.assert_close(found.losses, proxy_loss(problem.weight - values(found, problem.grid), problem.hessian))
+
+
+def test_losses_do_not_depend_on_how_many_rows_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem(10, 16, Grid(3, 8))
+    whole = solve(problem)
+    monkeypatch.setattr(gptq, "ROWS", 4)
+    parts = solve(problem)
+    assert whole.losses is not None
+    assert parts.losses is not None
+    torch.testing.assert_close(parts.losses, whole.losses)
+    assert parts.record["error_energy"] == whole.record["error_energy"]
