@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,10 @@ class Cell:
         self.checkpoint, self.recipe, self.grid = checkpoint, recipe, grid
         self.statistics, self.device = statistics, device
         self.n_blocks = checkpoint.n_blocks
+        self.span = range(self.n_blocks)  # the blocks to quantize
         self.prepared: list[dict[str, Any]] = []
         self.tokens = tokens
+        self.check: Callable[[Path], None] = lambda file: None  # that a statistics file is whole, before it is read
         self.widths: dict[tuple[int, str], int] = {}  # bits of sites, where they are not the grid's
 
     def prepare(self) -> None:
@@ -108,7 +110,7 @@ class Cell:
 
         ``source`` yields each block's tensors and statistics; unless given, what is on disk.
         """
-        for index, (tensors, statistics) in enumerate(source or self.stored()):
+        for index, (tensors, statistics) in zip(self.span, source or self.stored(), strict=True):
             state = self.state_of(index, tensors, statistics)
             records = self.transform(state)
             result = QuantizedBlock()
@@ -120,11 +122,13 @@ class Cell:
 
     def stored(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """Each block's tensors and statistics from disk, on the device; the next block's are read meanwhile."""
-        for tensors, statistics in ahead(self._load, range(self.n_blocks)):
+        for tensors, statistics in ahead(self._load, self.span):
             yield received(tensors), received(statistics)
 
     def _load(self, index: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return upload(self.checkpoint.block(index), self.device), upload(load_file(self._file(index)), self.device)
+        file = self._file(index)
+        self.check(file)
+        return upload(self.checkpoint.block(index), self.device), upload(load_file(file), self.device)
 
     def _file(self, index: int) -> Path:
         return self.statistics / f"block-{index:03d}.safetensors"

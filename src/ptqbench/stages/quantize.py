@@ -8,10 +8,11 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import begin, finish, load, verify
+from ptqbench.manifest import Verifier, begin, finish, load, verify
 from ptqbench.progress import progress_bar
 from ptqbench.recipe import modules
 from ptqbench.stages.common import Meter, parser, write
+from ptqbench.stages.parts import gather, span
 
 
 @user_facing
@@ -21,17 +22,23 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--statistics", type=Path, required=True, help="the statistics' manifest")
     arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
     arguments.add_argument("--batch-size", type=int, default=8, help="sequences per forward pass, if there are any")
+    arguments.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this job makes")
+    arguments.add_argument("--parts", type=Path, nargs="*", default=[], help="manifests of all parts: make one of them")
     args = arguments.parse_args(argv)
     folder = begin(args.out)
-    with one_device() as device:
+    adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
+    code = fingerprint(["ptqbench.stages.quantize", adapter, *modules(args.spec["method"])])
+    if args.parts:
+        files, record = gather(args.parts, folder)
+        finish(args.out, args.spec, code, files, **record)
+        return
+    with one_device() as device, Verifier(args.statistics) as statistics:
         meter = Meter(device)
-        files, record = run(args, folder, device)
-        adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
-        code = fingerprint(["ptqbench.stages.quantize", adapter, *modules(args.spec["method"])])
+        files, record = run(args, folder, device, statistics)
         finish(args.out, args.spec, code, files, **record, **meter.read())
 
 
-def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any]]:
+def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[list[Path], dict[str, Any]]:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -43,7 +50,6 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     from ptqbench.quantize.propagate import PropagatedCell
 
     checkpoint = Checkpoint(Path(verify(args.model)["source"]))
-    verify(args.statistics)
     verify(args.calibration)
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     tokens = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
@@ -51,6 +57,7 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     cell = PropagatedCell(
         checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), tokens
     )
+    cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], checkpoint.n_blocks)
     with torch.enable_grad():
         cell.prepare()
     if scheme["bits"] == "mixed":
@@ -64,8 +71,8 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
         blocks = cell.propagated(skeleton, args.batch_size)
     record: dict[str, Any] = {"layers": [], "transforms": [], "packed_bytes": 0, "n_weights": 0}
     files = []
-    with progress_bar("quantize: block", total=checkpoint.n_blocks) as bar, Background() as writer:
-        for index, (block, notes) in enumerate(blocks):
+    with progress_bar("quantize: block", total=len(cell.span)) as bar, Background() as writer:
+        for index, (block, notes) in zip(cell.span, blocks, strict=True):
             files.append(folder / f"block-{index:03d}.safetensors")
             writer.submit(write, files[-1], Download(state_of(block)))
             record["layers"] += block.records
@@ -74,8 +81,9 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
             record["n_weights"] += sum(linear.codes.numel() for linear in block.linears.values())
             bar(1, f"of {recipe['name']} {scheme['name']}")
     outside = cell.outside()
-    files.append(folder / "outside.safetensors")
-    write(files[-1], Download(outside.tensors))
+    if args.part[0] == 0:
+        files.append(folder / "outside.safetensors")
+        write(files[-1], Download(outside.tensors))
     widths = {f"{block}.{site}": bits for (block, site), bits in cell.widths.items()}
     return files, {**record, "config": outside.config, "widths": widths}
 

@@ -27,6 +27,7 @@ from ptqbench.transforms import rotation_hadamard
 
 STRATEGY = "rotation"
 ALSO = "optimization"
+SCATTERS = False
 DEFAULTS = {"steps": 120, "rate": 1.0, "objective": "block", "seed": 0}
 
 Rotations = dict[str, Any]
