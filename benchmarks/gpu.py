@@ -113,7 +113,7 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, folder: Path, shape: str, layers: int) -> None:
         self.args, self.device, self.layers = args, torch.device(args.device), layers
-        self.whole, self.folder = SHAPES[shape][0], folder / shape
+        self.shape, self.whole, self.folder = shape, SHAPES[shape][0], folder / shape
         if not self.folder.is_dir():
             make_model(self.folder, SHAPES[shape][1], layers, self.device)
         self.checkpoint = Checkpoint(self.folder)
@@ -172,6 +172,7 @@ class Bench:
         first = laps.pop(0) if once else 0.0
         row = {
             "row": name,
+            "shape": self.shape,
             "s_per_layer": median(laps),
             "whole_model_s": first + self.whole * median(laps),
             "target_s": TARGETS.get(name),
@@ -522,7 +523,7 @@ def main() -> None:
         names = ["row", "s_per_layer", "whole_model_s", "target_s", "peak_gib", "layers_measured", *host]
         table = csv.DictWriter(stream, names)
         table.writeheader()
-        table.writerows({**row, **host} for row in found)
+        table.writerows({**host, **row} for row in found)
     print(args.out.read_text())
     if args.failed:
         sys.exit(f"failed: {', '.join(args.failed)}")
