@@ -7,14 +7,14 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
 
-import clone as clones
-import pytest
-import tiny
-
 from ptqbench.devices import visible_gpus
 
 if not visible_gpus():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: its kernels as numpy
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before torch imports triton: its kernels as numpy
+
+import clone as clones
+import pytest
+import tiny
 
 
 @pytest.fixture(scope="session")

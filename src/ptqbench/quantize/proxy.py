@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 BLOCK = 2048
+TF32_ERROR = 1e-4  # relative, at most
 ROWS = 16384  # taken at once, so that what is between the products is small
 
 
-def proxy_loss(delta: Tensor, hessian: Tensor) -> Tensor:
+def proxy_loss(delta: Tensor, hessian: Tensor, exact: bool = False) -> Tensor:
     """Per row ``δ H δᵀ`` of ``delta [m, n]`` for ``hessian [n, n]`` = XᵀX / tokens; float64 sum, ``[m]``.
 
-    A GPU multiplies one triangle, in tf32 but for the diagonal: this measures, it decides no code. Products are off by
-    2⁻¹¹ with either sign, the sum by less than 1e-4 (``benchmarks/gpu.py`` prints by how much).
+    A GPU multiplies one triangle, in tf32 but for the diagonal, unless ``exact``: to measure, not to decide. Products
+    are off by 2⁻¹¹ with either sign, the sum by less than ``TF32_ERROR`` (``benchmarks/gpu.py`` prints by how much).
     """
-    if not delta.is_cuda or delta.dtype != torch.float32:
+    if exact or not delta.is_cuda or delta.dtype != torch.float32:
         return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
     if len(delta) > ROWS:
         return torch.cat([proxy_loss(part, hessian) for part in delta.split(ROWS)])

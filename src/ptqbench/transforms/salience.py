@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.kernels.scaled import scaled_error
 from ptqbench.models.adapter import Site, by_producer
 from ptqbench.quantize.fold import fold_scale, foldable
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.proxy import TF32_ERROR, proxy_loss
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "salience"
@@ -52,14 +53,18 @@ def search(
     salience = foldable(state, site, statistics.mean_abs)
     size = foldable(state, site, relative_size(torch.cat([weight for weight, _, _ in parts]), grid))
 
-    def loss_of(scale: Tensor) -> Tensor:
-        losses = [scaled_loss(weight, scale, hessian, grid) * tokens for weight, hessian, tokens in parts]
+    def loss_of(scale: Tensor, exact: bool = False) -> Tensor:
+        losses = [scaled_loss(weight, scale, hessian, grid, exact) * tokens for weight, hessian, tokens in parts]
         return torch.stack(losses).sum() / max(statistics.tokens, 1)
 
     scales = [torch.ones_like(salience)]
     scales += [candidate(salience, size if duo else None, step / steps) for step in range(steps + 1)]
     losses = torch.stack([loss_of(scale) for scale in scales]).tolist()
-    best = min(range(len(scales)), key=losses.__getitem__)  # the first of equals: identity
+    close = [index for index, loss in enumerate(losses) if loss <= min(losses) * (1 + 2 * TF32_ERROR)]
+    if len(close) > 1:
+        for index in close:
+            losses[index] = loss_of(scales[index], exact=True).item()
+    best = min(close, key=losses.__getitem__)  # the first of equals: identity
     record = {"ratio": max(best - 1, 0) / steps, "relative_loss": losses[best] / max(losses[0], 1e-30)}
     return scales[best] if best else None, record
 
@@ -80,10 +85,6 @@ def relative_size(weight: Tensor, grid: Grid) -> Tensor:
     return (size / size.amax(-1, keepdim=True).clamp(min=1e-12)).flatten(1).mean(0)
 
 
-def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> Tensor:
+def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid, exact: bool = False) -> Tensor:
     """Proxy loss of rounding ``W diag(s)`` to nearest and undoing the scale."""
-    scaled = grid.grouped(weight * scale)
-    low, high = scaled.amin(-1), scaled.amax(-1)
-    step, zero = (value.unsqueeze(-1) for value in grid.from_bounds(low, high))
-    rounded = grid.decode(grid.encode(scaled, step, zero), step, zero).flatten(1) / scale
-    return proxy_loss(weight - rounded, hessian).sum()
+    return proxy_loss(scaled_error(weight, scale, grid), hessian, exact).sum()

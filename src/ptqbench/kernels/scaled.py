@@ -1,0 +1,28 @@
+"""The error of rounding a scaled weight to nearest: what a search over scales does to the whole weight, many times.
+
+CUDA tensors go to a Triton kernel that reads and writes the weight once, all others to its plain-torch twin.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ptqbench.quantize.grid import Grid
+
+WIDEST = 1024  # columns of a group that a program of the kernel holds
+
+
+def scaled_error(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """``W - Ŵ [m, n]``, where ``W diag(s)`` is rounded to nearest on its full range and the scale ``[n]`` undone."""
+    if weight.is_cuda and grid.width(weight.shape[1]) <= WIDEST:
+        from ptqbench.kernels.scaled_triton import launch
+
+        return launch(weight, scale, grid)
+    return scaled_error_plain(weight, scale, grid)
+
+
+def scaled_error_plain(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """The twin of the Triton kernel."""
+    scaled = grid.grouped(weight * scale)
+    step, zero = (value.unsqueeze(-1) for value in grid.from_bounds(scaled.amin(-1), scaled.amax(-1)))
+    return weight - grid.decode(grid.encode(scaled, step, zero), step, zero).flatten(1) / scale

@@ -1,0 +1,64 @@
+"""The Triton kernel of :mod:`ptqbench.kernels.scaled`: a program holds a group of columns of a few rows."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ptqbench.kernels.gptq_triton import _encode
+from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
+
+ELEMENTS = 4096  # of a program
+
+
+@triton.jit
+def _storage(step, smallest, largest):
+    """As ``grid.storage_scale``: to the nearest bfloat16, ties to even, then clamped; for positive numbers."""
+    bits = step.to(tl.int32, bitcast=True)
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
+    return tl.minimum(tl.maximum(bits.to(tl.float32, bitcast=True), smallest), largest)
+
+
+@triton.jit
+def _scaled_error(
+    weight, scale, error, m, n, width, q_max, middle, smallest, largest,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    within = tl.arange(0, COLUMNS)
+    column = tl.program_id(0) * width + within
+    held = (row < m)[:, None] & (within < width)[None, :]
+    place = row.to(tl.int64)[:, None] * n + column[None, :]
+    w = tl.load(weight + place, held, 0.0)
+    s = tl.load(scale + column, within < width, 1.0)[None, :]
+    x = w * s
+    low, high = tl.minimum(tl.min(x, 1), 0.0), tl.maximum(tl.max(x, 1), 0.0)
+    empty = low == high
+    low, high = tl.where(empty, -1.0, low), tl.where(empty, 1.0, high)
+    reach = tl.maximum(-low, high) * 2 if CENTRED else high - low
+    step = _storage(tl.div_rn(reach, tl.full(reach.shape, 1.0, tl.float32) * q_max), smallest, largest)
+    if CENTRED:
+        zero = tl.full(step.shape, 1.0, tl.float32) * middle
+    else:
+        zero = (tl.div_rn(-low, step) + 12582912.0) - 12582912.0
+        zero = tl.minimum(tl.maximum(zero, 0.0), q_max)
+    steps, zeros = step[:, None], zero[:, None]
+    full = tl.zeros((ROWS, COLUMNS), tl.float32)
+    code = _encode(x, full + steps, zeros, q_max, HALF)
+    tl.store(error + place, w - tl.div_rn(steps * (code - zeros), full + s), held)
+
+
+def launch(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+    """Run the kernel on a float32 weight ``[m, n]``."""
+    weight, (m, n) = weight.contiguous(), weight.shape
+    width, error = grid.width(n), torch.empty_like(weight)
+    columns = triton.next_power_of_2(width)
+    rows = max(1, ELEMENTS // columns)
+    middle = grid.q_max / 2 if grid.half_integer else float(2 ** (grid.bits - 1))
+    _scaled_error[(n // width, triton.cdiv(m, rows))](
+        weight, scale.contiguous(), error, m, n, width, float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE,
+        ROWS=rows, COLUMNS=columns, CENTRED=grid.symmetric or grid.half_integer, HALF=grid.half_integer,
+    )  # fmt: skip
+    return error

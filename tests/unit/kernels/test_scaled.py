@@ -1,0 +1,29 @@
+"""The Triton kernel of a scaled weight's error against its plain twin."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ptqbench.kernels.scaled import scaled_error_plain
+from ptqbench.quantize.grid import Grid
+
+pytest.importorskip("triton")
+
+from ptqbench.kernels.scaled_triton import launch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+GRIDS = [Grid(4, 16), Grid(2, 8), Grid(3, 24, symmetric=True), Grid(2, 16, half_integer=True), Grid(8, -1)]
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_equals_its_twin(rows: int, grid: Grid) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    weight = torch.randn(rows, 48, generator=generator) * torch.logspace(-4, 1, 48)
+    weight[0, :24] = 0  # an empty range
+    scale = torch.rand(48, generator=generator) + 0.2
+    found = launch(weight.to(DEVICE), scale.to(DEVICE), grid).cpu()
+    expected = scaled_error_plain(weight, scale, grid)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert expected.abs().max() > 0.01
