@@ -39,4 +39,4 @@ serve-cpu serve-cuda: env
 	snakemake --cores 1 .venv-$@/ptqbench.json
 
 clean:
-	rm -rf results logs reports/*.{html,md,parquet,svg,png} .snakemake
+	rm -rf results logs reports/*.{html,md,parquet,csv,svg,png} reports/diagnosis .snakemake

@@ -14,6 +14,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/quantize.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -28,6 +29,7 @@ rule all:
     default_target: True
     input:
         EVALUATIONS,
+        DIAGNOSES,
         REPORT,
         WITHDRAWN,
 
@@ -36,4 +38,5 @@ rule all:
 rule evaluations:
     input:
         EVALUATIONS,
+        DIAGNOSES,
         WITHDRAWN,

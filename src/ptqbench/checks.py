@@ -82,6 +82,29 @@ def check_questions(source: str, where: str, root: Path) -> None:
         raise UserError(f"{where} is '{source}', no .parquet file and no known set{did_you_mean(source, QUESTIONS)}")
 
 
+def check_scheme(name: str, scheme: dict[str, Any]) -> None:
+    """A mixed scheme, and no other, has a budget and the widths to choose from."""
+    where, mixed = f"config: schemes.{name}", scheme["bits"] == "mixed"
+    for key in ("budget", "choices"):
+        if mixed and key not in scheme:
+            raise UserError(f"{where} lacks the key '{key}', which mixed bits need: add it")
+        if not mixed and key in scheme:
+            raise UserError(
+                f"{where}.{key} is {scheme[key]!r}, which means nothing to {scheme['bits']} bits: remove it"
+            )
+    if mixed and not min(scheme["choices"]) <= scheme["budget"] <= max(scheme["choices"]):
+        low, high = min(scheme["choices"]), max(scheme["choices"])
+        raise UserError(f"{where}.budget is {scheme['budget']}: choose one between its choices, {low} and {high}")
+
+
+def check_mixed(name: str, method: str, recipe: dict[str, Any]) -> None:
+    """Widths are chosen from shared statistics, so a method that propagates cannot have them."""
+    if recipe["propagate"]:
+        raise UserError(
+            f"config: schemes.{name}.bits is 'mixed', and method '{method}' propagates: give it a scheme of one width"
+        )
+
+
 def check_corpus(corpus: str, where: str, root: Path) -> None:
     """A local file must exist and have a readable format; a name must be one of the known corpora."""
     if is_hub_name(corpus):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from ptqbench import spec
 from ptqbench.checks import (
     check_calibration,
     check_groups,
+    check_mixed,
+    check_scheme,
     check_serving,
     check_suite,
     check_windows,
@@ -50,6 +53,8 @@ class Plan:
         check(self.config, self.root / "workflow/schemas/config.schema.yaml")
         for name, method in self.config["methods"].items():
             normalize(name, method)
+        for name, scheme in self.config["schemes"].items():
+            check_scheme(name, scheme)
         for name, suite in self.config["suites"].items():
             check_suite(name, suite, self.root)
         self.evaluations = self._expand()
@@ -60,6 +65,15 @@ class Plan:
         """Every cell once, in the order of the grid; each model's float baseline comes first."""
         return list(dict.fromkeys(cell for cell, _ in self.evaluations))
 
+    @property
+    def diagnosed(self) -> list[Cell]:
+        """Quantized cells of grid entries that ask why."""
+        found: dict[Cell, None] = {}
+        for block in self.config["grid"]:
+            if spec.diagnosed(self.config, block):
+                found |= dict.fromkeys(self._cells(block))
+        return list(found)
+
     def codes(self, cell: Cell) -> Cell:
         """The cell whose codes a cell packs: its own, or those of a scheme that differs in the format alone."""
         return cell._replace(scheme=spec.codes_scheme(self.config, cell.scheme))
@@ -69,6 +83,7 @@ class Plan:
         quantized = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
         folders = [f"models/{cell.model}" for cell in self.cells]
         folders += [f"{stage}/{cell[0]}/{cell[1]}" for stage in ("calibration", "statistics") for cell in quantized]
+        folders += [f"diagnosis/{cell.path}" for cell in self.diagnosed]
         folders += [f"quantized/{self.codes(cell).path}" for cell in quantized]
         folders += [f"packed/{cell.path}" for cell in self.cells]
         manifests = [results / folder / NAME for folder in dict.fromkeys(folders)]
@@ -99,6 +114,10 @@ class Plan:
         questions = [source for source in settings.get("questions", {}).values() if source.endswith(".parquet")]
         return self._digests([*settings.get("corpora", {}).values(), *questions, *tasks])
 
+    def text(self, corpus: str) -> dict[str, str]:
+        """The digest of one local text."""
+        return self._digests([corpus])
+
     def adapter(self, model: str, results: Path) -> str | None:
         """The adapter of a model; None for one of the hub that nothing was made of yet."""
         path = self.config["models"][model].get("path")
@@ -115,18 +134,23 @@ class Plan:
         for index, block in enumerate(self.config["grid"]):
             calibrations = block.get("calibration", list(self.config["calibration"]))
             chosen = {**block, "calibration": calibrations}
+            chosen.pop("diagnose", None)
             for section, names in chosen.items():
                 self._check_names(section, names, f"grid.{index}.{section}")
             for model in block["models"]:
                 baseline = Cell(model, spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
-                cells = [baseline] + [
-                    Cell(model, calibration, method, scheme)
-                    for calibration in calibrations
-                    for method in block["methods"]
-                    for scheme in block["schemes"]
-                ]
+                cells = [baseline, *self._cells({**block, "models": [model]})]
                 found |= dict.fromkeys((cell, suite) for cell in cells for suite in block["suites"])
+            if block.get("diagnose") and not spec.diagnosed(self.config, block):
+                raise UserError(
+                    f"config: grid.{index}.diagnose is true, and none of its suites has a corpus to diagnose on: "
+                    "add a suite of kind perplexity, or remove the key"
+                )
         return list(found)
+
+    def _cells(self, block: dict[str, Any]) -> list[Cell]:
+        calibrations = block.get("calibration", list(self.config["calibration"]))
+        return [Cell(*names) for names in product(block["models"], calibrations, block["methods"], block["schemes"])]
 
     def _check_names(self, section: str, names: list[str], where: str) -> None:
         for name in names:
@@ -140,6 +164,9 @@ class Plan:
         cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
             check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))
+        for method, name in dict.fromkeys((cell.method, cell.scheme) for cell in cells):
+            if self.config["schemes"][name]["bits"] == "mixed":
+                check_mixed(name, method, normalize(method, self.config["methods"][method]))
         for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in cells):
             check_calibration(name, self.config["calibration"][name], model, local.get(model), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):

@@ -12,6 +12,7 @@ from ptqbench.recipe import FLOAT, normalize
 
 Config = dict[str, Any]
 FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "bf16", "none"
+HELD_OUT = {"windows": 16, "length": 256}
 GRID = {"group_size": -1, "symmetric": False}
 FLOAT_BITS = {"bits": 16, "group_size": -1, "symmetric": True}
 
@@ -77,6 +78,29 @@ def evaluate_spec(config: Config, model: str, calibration: str, method: str, sch
     backend = backend_of(config, suite)
     serves = {"float": []} if method == FLOAT_METHOD else served_formats(backend, Layout.of(cell))
     return {**cell, "suite": {"name": suite, **config["suites"][suite]}, "backend": backend, "serves": serves}
+
+
+def diagnosed(config: Config, block: dict[str, Any]) -> str | None:
+    """The text that a grid entry's cells are diagnosed on: its first perplexity corpus; None if it asks for none."""
+    if not block.get("diagnose"):
+        return None
+    suites = [config["suites"][suite] for suite in block["suites"]]
+    return next((corpus for suite in suites for corpus in suite.get("corpora", {}).values()), None)
+
+
+def diagnose_spec(config: Config, model: str, calibration: str, method: str, scheme: str) -> dict[str, Any]:
+    """Why a cell scores as it does: the cell, and the held-out windows of the first grid entry that asks for it."""
+    asked = (
+        corpus
+        for block in config["grid"]
+        if model in block["models"]
+        and calibration in block.get("calibration", [calibration])
+        and method in block["methods"]
+        and scheme in block["schemes"]
+        and (corpus := diagnosed(config, block))
+    )
+    held_out = {"corpus": next(asked), **HELD_OUT}
+    return {**quantize_spec(config, model, calibration, method, scheme), "held_out": held_out}
 
 
 def backend_of(config: Config, suite: str | None = None) -> str:

@@ -10,6 +10,7 @@ import pytest
 import tiny
 from clone import MODEL, REPOSITORY, TEST, TRAIN, Clone, config
 
+from ptqbench import spec
 from ptqbench.errors import UserError
 from ptqbench.plan import Cell, Plan
 
@@ -48,6 +49,25 @@ def test_outputs_are_what_a_run_makes(finished: Clone) -> None:
     made = {finished.root / path for path in finished.finished()}
     assert {finished.root / path for path in planned} == made
     assert len(planned) == len(made)
+
+
+def test_cells_are_diagnosed_where_a_grid_entry_asks(blank: Clone) -> None:
+    changed = config()
+    assert Plan(changed, blank.root).diagnosed == []
+    changed["grid"].append({**changed["grid"][1], "suites": ["perplexity"], "diagnose": True})
+    plan = Plan(changed, blank.root)
+    assert plan.diagnosed == [Cell("tiny", "text", "gptq", "w4g32")]
+    assert Path("results/diagnosis/tiny/text/gptq/w4g32/manifest.json") in plan.outputs(Path("results"))
+    found = spec.diagnose_spec(changed, *plan.diagnosed[0])
+    assert found["held_out"] == {"corpus": TEST, "windows": 16, "length": 256}
+    assert found["method"] == spec.quantize_spec(changed, *plan.diagnosed[0])["method"]
+
+
+def test_a_diagnosis_needs_a_text(blank: Clone) -> None:
+    changed = config()
+    changed["grid"][1]["diagnose"] = True
+    with pytest.raises(UserError, match=r"^config: grid\.1\.diagnose is true, and none of its suites has a corpus"):
+        Plan(changed, blank.root)
 
 
 def test_a_whole_run_has_no_damage(finished: Clone) -> None:

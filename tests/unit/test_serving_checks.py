@@ -40,7 +40,7 @@ SPEED = {"speed": {"kind": "throughput"}}
             "s",
             "perplexity",
             "config: schemes.s with method 'rtn': backend 'vllm-cuda' does not serve format 'awq' at that width and "
-            "granularity: use auto, gptq, dense",
+            "granularity: use auto, dense",
         ),
         (
             made(schemes={"s": {"bits": 4, "group_size": 32, "format": "gptq"}}, backend="transformers"),
@@ -66,7 +66,7 @@ SPEED = {"speed": {"kind": "throughput"}}
         (
             made(
                 suites={"twin": {"kind": "perplexity", "corpora": {}, "backend": "transformers"}},
-                schemes={"s": {"bits": 2, "group_size": 32}},
+                schemes={"s": {"bits": 2, "group_size": 32, "symmetric": True, "format": "gptq"}},
                 backend="vllm-cuda",
             ),
             "rtn",

@@ -86,6 +86,7 @@ def test_checkpoints_follow_the_backend_of_the_config_and_suites_their_own() -> 
     assert [stage for stage, found in specs(suite).items() if found != before[stage]] == ["evaluate"]
     cell = ("tiny", "text", "gptq", "w2g32")
     assert spec.export_spec(config(), *cell)["rows"] != spec.export_spec(changed, *cell)["rows"]
+    changed["schemes"]["w2g32"]["symmetric"] = True
     assert spec.evaluate_spec(changed, *cell, "perplexity")["serves"]["gptq"] == ["--quantization", "humming"]
 
 

@@ -19,6 +19,7 @@ from ptqbench.locks import enter
 from ptqbench.manifest import canonical, write_text
 from ptqbench.plan import Cell, Plan
 from ptqbench.recipe import FLOAT, modules, normalize
+from ptqbench.reporting.names import diagnosis_pages
 from ptqbench.stages import evaluate
 
 
@@ -114,12 +115,12 @@ def code(stage):
 
     def of(wildcards):
         roots = [f"ptqbench.stages.{stage}"]
-        if stage in ("statistics", "quantize", "export"):
+        if stage in ("statistics", "quantize", "export", "diagnose"):
             adapter = PLAN.adapter(wildcards.model, Path(RESULTS))
             roots += [f"ptqbench.models.adapters.{adapter}"] if adapter else []
         if stage == "statistics":
             roots += [f"ptqbench.statistics.{name}" for name in spec.statistics()]
-        if stage == "quantize":
+        if stage in ("quantize", "diagnose"):
             roots += modules(
                 normalize(wildcards.method, config["methods"][wildcards.method])
             )
@@ -133,7 +134,9 @@ def code(stage):
 
 
 # many jobs share these files: each is read once a run
-WEIGHTS, TEXTS, DOCUMENTS = map(cache, (PLAN.weights, PLAN.texts, PLAN.documents))
+WEIGHTS, TEXTS, DOCUMENTS, TEXT = map(
+    cache, (PLAN.weights, PLAN.texts, PLAN.documents, PLAN.text)
+)
 
 
 def weights(wildcards):
@@ -149,6 +152,12 @@ def texts(wildcards):
 def documents(wildcards):
     """Digests of a suite's local texts and task files: other texts evaluate again."""
     return DOCUMENTS(wildcards.suite)
+
+
+def held_out(wildcards):
+    """The digest of the text that a cell is diagnosed on, if it is a local file."""
+    corpus = spec.diagnose_spec(config, *(wildcards[name] for name in CELL))["held_out"]
+    return TEXT(corpus["corpus"])
 
 
 def codes(wildcards):
@@ -187,7 +196,13 @@ def planned():
         }
         for cell, suite in PLAN.evaluations
     ]
-    return canonical({"cells": cells, "evaluations": evaluations})
+    diagnosed = [
+        {"cell": list(cell), "spec": spec.diagnose_spec(config, *cell)}
+        for cell in PLAN.diagnosed
+    ]
+    return canonical(
+        {"cells": cells, "evaluations": evaluations, "diagnosed": diagnosed}
+    )
 
 
 def plan_digest(wildcards):

@@ -1,7 +1,13 @@
-TABLES = ["reports/results.parquet", "reports/cells.parquet", "reports/layers.parquet"]
-FIGURES = ["reports/size_against_quality.svg", "reports/size_against_quality.png"]
+TABLES = [
+    f"reports/{name}.{suffix}"
+    for name in ("results", "cells", "layers", "items", "scores", "pairs")
+    for suffix in ("parquet", "csv")
+]
+SIZES = [f"reports/size_against_quality.{suffix}" for suffix in ("svg", "png")]
+MODELS = [f"reports/across_models.{suffix}" for suffix in ("svg", "png")]
 PAGES = ["reports/index.html", "reports/summary.md"]
-REPORT = [*PAGES, *TABLES, *FIGURES]
+DIAGNOSIS_PAGES = [f"reports/{page}" for page in diagnosis_pages(PLAN.diagnosed)]
+REPORT = [*DIAGNOSIS_PAGES, *PAGES, *TABLES, *SIZES, *MODELS]
 
 
 # the plan as a file: with many cells it is too long for a command line
@@ -20,14 +26,17 @@ rule plan:
 rule report:
     input:
         EVALUATIONS,
+        DIAGNOSES,
         plan=rules.plan.output,
     output:
         page=report(PAGES[0], caption="../report/page.rst", category="Report"),
         summary=PAGES[1],
         tables=TABLES,
-        figures=report(
-            FIGURES, caption="../report/size_against_quality.rst", category="Figures"
+        diagnoses=DIAGNOSIS_PAGES,
+        sizes=report(
+            SIZES, caption="../report/size_against_quality.rst", category="Figures"
         ),
+        models=report(MODELS, caption="../report/across_models.rst", category="Figures"),
     log:
         f"{LOGS}/report.log",
     conda:

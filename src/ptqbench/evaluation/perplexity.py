@@ -26,10 +26,11 @@ def longest(suite: dict[str, Any], context: int) -> int:
 
 
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows ``task, metric, value, stderr, n`` for every corpus: perplexity and bits per byte, over windows.
+    """Rows ``task, metric, value, stderr, n, items`` for every corpus: perplexity and bits per byte, over windows.
 
-    With ``keep_logprobs`` a perplexity's row also has ``logprobs``, a list of nats for each window's tokens but the
-    first: two backends on the same weights can then be compared token by token.
+    ``items``, on perplexity's row, holds each window's mean loss in nats, for comparisons window by window. With
+    ``keep_logprobs`` that row also has ``logprobs``, a list of nats for each window's tokens but the first: two
+    backends on the same weights can then be compared token by token.
     """
     rows = []
     length = longest(suite, backend.context)
@@ -49,7 +50,9 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         value, stderr = perplexity(losses)
         bits = bits_per_byte(losses.mean().item(), len(tokens), len(text.encode()))
         common = {"task": name, "n": len(losses)}
-        kept = {"logprobs": (-tokenwise).round(decimals=DIGITS).tolist()} if suite.get("keep_logprobs") else {}
+        kept: dict[str, Any] = {"items": losses.tolist()}
+        if suite.get("keep_logprobs"):
+            kept["logprobs"] = (-tokenwise).round(decimals=DIGITS).tolist()
         rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr, **kept})
         rows.append(
             {**common, "metric": "bits_per_byte", "value": bits, "stderr": bits / losses.mean().item() * stderr / value}

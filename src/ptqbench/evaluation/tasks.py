@@ -18,7 +18,7 @@ def longest(suite: dict[str, Any], context: int) -> int:
 
 
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows ``task, metric, value, stderr, n`` for every task and metric; a group's mean comes as the group's row."""
+    """Rows ``task, metric, value, stderr, n, items`` for every task and metric; a group's mean is the group's row."""
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -35,14 +35,14 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         num_fewshot=suite.get("num_fewshot"),
         limit=suite.get("limit"),
         bootstrap_iters=1000,  # with 0 no metric has a standard error; means have theirs in closed form
-        log_samples=False,
+        log_samples=True,
         verbosity="WARNING",
     )
     return [row for task, metrics in found["results"].items() for row in rows(task, metrics, found)]
 
 
 def rows(task: str, metrics: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """lm-eval's ``{"acc,none": …, "acc_stderr,none": …}`` as long rows."""
+    """lm-eval's ``{"acc,none": …, "acc_stderr,none": …}`` as long rows; ``items`` are the documents' scores."""
     n = found.get("n-samples", {}).get(task, {}).get("effective") or metrics.get("sample_len") or 0
     made = []
     for key, value in metrics.items():
@@ -51,8 +51,18 @@ def rows(task: str, metrics: dict[str, Any], found: dict[str, Any]) -> list[dict
             continue
         stderr = metrics.get(f"{metric}_stderr,{filtered}")
         name = metric if filtered == "none" else f"{metric}[{filtered}]"
-        made.append({"task": task, "metric": name, "value": float(value), "stderr": _number(stderr), "n": int(n)})
+        row = {"task": task, "metric": name, "value": float(value), "stderr": _number(stderr), "n": int(n)}
+        items = item_scores(found.get("samples", {}).get(task, []), metric, filtered)
+        made.append({**row, "items": items} if items else row)
     return made
+
+
+def item_scores(samples: list[dict[str, Any]], metric: str, filtered: str) -> list[float]:
+    """A metric's score of every document, in their order; none for metrics that are no mean over documents."""
+    own = sorted((sample for sample in samples if sample["filter"] == filtered), key=lambda sample: sample["doc_id"])
+    scores = [sample.get(metric) for sample in own]
+    numbers = [float(score) for score in scores if isinstance(score, int | float)]
+    return numbers if len(numbers) == len(scores) else []
 
 
 def _number(value: Any) -> float:

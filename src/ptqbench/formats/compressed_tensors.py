@@ -48,22 +48,16 @@ def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, layout: Layo
     return packed
 
 
-def settings(layout: Layout, ignore: list[str]) -> dict[str, Any]:
-    """``quantization_config`` for ``config.json``; ``ignore`` lists linears that stay in float."""
-    weights = {
-        "num_bits": layout.bits,
-        "type": "int",
-        "symmetric": layout.symmetric,
-        "strategy": "group" if layout.grouped else "channel",
-        "group_size": layout.group_size if layout.grouped else None,
-        "dynamic": False,
-    }
-    group = {
-        "targets": ["Linear"],
-        "weights": weights,
-        "input_activations": dict(PER_TOKEN) if layout.activations == "int8" else None,
-        "output_activations": None,
-    }
+def settings(layout: Layout, ignore: list[str], widths: dict[str, int] | None = None) -> dict[str, Any]:
+    """``quantization_config`` for ``config.json``; ``ignore`` lists linears that stay in float.
+
+    ``widths`` gives the bits of every linear by name, where they are mixed: a group of the config for each width.
+    """
+    if not widths:
+        groups = [_group(layout, layout.bits, ["Linear"])]
+    else:
+        names = {bits: [name for name, own in widths.items() if own == bits] for bits in sorted(set(widths.values()))}
+        groups = [_group(layout, bits, targets) for bits, targets in names.items()]
     return {
         "quant_method": "compressed-tensors",
         "format": compression(layout),
@@ -71,5 +65,23 @@ def settings(layout: Layout, ignore: list[str]) -> dict[str, Any]:
         "global_compression_ratio": None,
         "kv_cache_scheme": None,
         "ignore": ignore,
-        "config_groups": {"group_0": group},
+        "config_groups": {f"group_{number}": group for number, group in enumerate(groups)},
+    }
+
+
+def _group(layout: Layout, bits: int, targets: list[str]) -> dict[str, Any]:
+    """The settings of the linears that ``targets`` name, by class or in full."""
+    weights = {
+        "num_bits": bits,
+        "type": "int",
+        "symmetric": layout.symmetric,
+        "strategy": "group" if layout.grouped else "channel",
+        "group_size": layout.group_size if layout.grouped else None,
+        "dynamic": False,
+    }
+    return {
+        "targets": targets,
+        "weights": weights,
+        "input_activations": dict(PER_TOKEN) if layout.activations == "int8" else None,
+        "output_activations": None,
     }

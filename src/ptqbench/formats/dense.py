@@ -21,6 +21,6 @@ def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, layout: Layo
     return {f"{name}.weight": linear.dequantize(dtype)}
 
 
-def settings(layout: Layout, ignore: list[str]) -> None:
+def settings(layout: Layout, ignore: list[str], widths: dict[str, int] | None = None) -> None:
     """A dense checkpoint has no quantization config."""
     return None

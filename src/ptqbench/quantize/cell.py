@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Cell:
         self.n_blocks = checkpoint.n_blocks
         self.prepared: list[dict[str, Any]] = []
         self.tokens = tokens
+        self.widths: dict[tuple[int, str], int] = {}  # bits of sites, where they are not the grid's
 
     def prepare(self) -> None:
         """Let transforms that need the whole model (rotations) do their part once."""
@@ -63,6 +64,9 @@ class Cell:
             tensors,
             statistics if statistics is not None else self._shared(index, sites),
             self.checkpoint.dtype,
+            grids={
+                site: replace(self.grid, bits=bits) for (block, site), bits in self.widths.items() if block == index
+            },
         )
 
     def transform(self, state: BlockState) -> list[dict[str, Any]]:
@@ -92,7 +96,7 @@ class Cell:
             records = self.transform(state)
             result = QuantizedBlock()
             for site in state.sites:
-                quantize_site(state, site, self.recipe, self.grid, result)
+                quantize_site(state, site, self.recipe, state.grids.get(site.name, self.grid), result)
             result.tensors = changed_tensors(state, self.checkpoint.block(index), result)
             yield result, records
 

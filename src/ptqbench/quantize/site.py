@@ -100,10 +100,11 @@ def nearest_losses(state: BlockState, grid: Grid) -> dict[str, float]:
     found, grid = {}, replace(grid, half_integer=False)
     for site in state.sites:
         hessian = state.statistics[site.name].hessian
+        own = state.grids.get(site.name, grid)
         for linear in site.linears:
             weight = state.weight(linear)
-            plain = nearest.round_site(Problem(weight, hessian, grid, minmax.bounds))
-            values = grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
+            plain = nearest.round_site(Problem(weight, hessian, own, minmax.bounds))
+            values = own.decode(own.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
             found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum().item()
     return found
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ptqbench.errors import UserError
 from ptqbench.models.adapter import Producer, Site
+from ptqbench.quantize.grid import Grid
 from ptqbench.statistics.hessian import from_triangle
 
 
@@ -59,7 +60,7 @@ class BlockState:
     Transforms act in place. What they leave for others to undo is explicit: ``row_scale[linear]`` multiplies an output
     error to bring it back to the original basis; ``channel_scale[site]`` divides inputs that no producer could absorb.
     ``nearest_loss[linear]`` is the proxy loss of nearest rounding before any transform; ``dtype`` is the checkpoint's,
-    in which norms are stored.
+    in which norms are stored. ``grids`` holds the grids of sites that have one of their own.
     """
 
     index: int
@@ -72,6 +73,7 @@ class BlockState:
     row_scale: dict[str, Tensor] = field(default_factory=dict)
     channel_scale: dict[str, Tensor] = field(default_factory=dict)
     nearest_loss: dict[str, float] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict)
 
     def weight(self, linear: str) -> Tensor:
         """The weight ``[m, n]`` of a linear."""

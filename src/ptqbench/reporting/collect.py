@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import polars as pl
 
 from ptqbench.errors import UserError
 from ptqbench.manifest import load, read_result
+from ptqbench.members import members
 from ptqbench.recipe import strategy
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -25,6 +27,17 @@ RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "stderr": pl.Float64,
     "n": pl.Int64,
 }
+ITEMS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "model": pl.String,
+    "calibration": pl.String,
+    "method": pl.String,
+    "scheme": pl.String,
+    "suite": pl.String,
+    "task": pl.String,
+    "metric": pl.String,
+    "item": pl.Int64,
+    "value": pl.Float64,
+}
 CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
     "calibration": pl.String,
@@ -40,6 +53,11 @@ CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "proxy_loss": pl.Float64,
     "fallbacks": pl.List(pl.String),
     "propagate": pl.Boolean,
+    "structure": pl.String,
+    "format": pl.String,
+    "served_bytes": pl.Int64,
+    "checkpoint": pl.String,
+    "serve_flags": pl.List(pl.String),
 }
 
 Evaluation = dict[str, Any]  # {"cell": [model, calibration, method, scheme], "suite": name, "spec": …}
@@ -48,19 +66,52 @@ Evaluation = dict[str, Any]  # {"cell": [model, calibration, method, scheme], "s
 def results_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
     """Long form: one row per cell, suite, task and metric."""
     rows = []
+    for key, suite, content in _contents(evaluations, root):
+        shared = {**key, "backend": content["backend"], "export": content["export"], "suite": suite}
+        rows += [{**shared, **{name: row[name] for name in row if name in RESULTS}} for row in content["rows"]]
+    return pl.DataFrame(rows, schema=RESULTS)
+
+
+def items_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
+    """One row per cell, suite, task, metric and item: a window's mean loss in nats, or a document's score."""
+    frames = [pl.DataFrame(schema=ITEMS)]
+    for key, suite, content in _contents(evaluations, root):
+        for row in content["rows"]:
+            values = row.get("items", [])
+            shared = {**key, "suite": suite, "task": row["task"], "metric": row["metric"]}
+            columns = {name: pl.lit(value) for name, value in shared.items()}
+            numbers = {"item": range(len(values)), "value": values}
+            frames.append(pl.DataFrame(numbers, schema_overrides=ITEMS).with_columns(**columns).select(*ITEMS))
+    return pl.concat(frames)
+
+
+def _contents(evaluations: list[Evaluation], root: Path) -> Iterator[tuple[dict[str, str], str, dict[str, Any]]]:
+    """Each evaluation's cell, suite and result."""
     for evaluation in evaluations:
         file = root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
         content = read_result(file)
         _same_spec(content["spec"], evaluation["spec"], file)
         key = dict(zip(("model", "calibration", "method", "scheme"), evaluation["cell"], strict=True))
-        shared = {**key, "backend": content["backend"], "export": content["export"], "suite": evaluation["suite"]}
-        rows += [{**shared, **row} for row in content["rows"]]
-    return pl.DataFrame(rows, schema=RESULTS)
+        yield key, evaluation["suite"], content
 
 
 def cells_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
-    """One row per cell, the float baseline included; ``cells`` are ``{"cell": […], "spec": export spec}``."""
+    """One row per cell, the float baseline included; ``cells`` are ``{"cell": […], "spec": export spec}``.
+
+    ``bits`` is null for a mixed scheme; ``structure`` is what the model's adapter declares. ``checkpoint_bytes``
+    counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not.
+    """
     return pl.DataFrame([_cell_row(cell["cell"], cell["spec"], root) for cell in cells], schema=CELLS)
+
+
+def with_serve_flags(cells: pl.DataFrame, evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
+    """Fill ``serve_flags`` with what ``vllm serve`` was given, where a suite ran on it; null where none did."""
+    flags = {}
+    for key, _, content in _contents(evaluations, root):
+        if content["backend"].startswith("vllm"):
+            flags[tuple(key.values())] = content["spec"]["serves"][content["export"]]
+    values = [flags.get(row) for row in cells.select("model", "calibration", "method", "scheme").rows()]
+    return cells.with_columns(pl.Series("serve_flags", values, dtype=pl.List(pl.String)))
 
 
 def layers_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
@@ -78,8 +129,11 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
     packed = load(root / "packed" / "/".join(cell) / "manifest.json")
     _same_spec(packed["spec"], spec, root / "packed" / "/".join(cell))
     row: dict[str, Any] = dict(zip(("model", "calibration", "method", "scheme"), cell, strict=True))
-    row |= {key: spec["scheme"][key] for key in ("bits", "group_size")}
+    bits = spec["scheme"]["bits"]
+    row |= {"bits": None if bits == "mixed" else bits, "group_size": spec["scheme"]["group_size"]}
     row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
+    row |= {"format": packed["format"], "served_bytes": packed["weight_bytes"], "checkpoint": packed["checkpoint"]}
+    row["structure"] = members("models/adapters")[packed["adapter"]].get("STRUCTURE", packed["adapter"])
     if spec["calibration"] is None:
         return row | {"bits_per_weight": 16.0, "checkpoint_bytes": packed["weight_bytes"], "fallbacks": []}
     made = load(root / "quantized" / "/".join([*cell[:3], spec["codes"]]) / "manifest.json")

@@ -2,36 +2,132 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import altair as alt
 import polars as pl
+import vl_convert
 
 from ptqbench.manifest import atomic
+from ptqbench.reporting.scores import better_when_lower, kind
 from ptqbench.reporting.tables import KEY
+from ptqbench.spec import FLOAT_METHOD
 
-FLOAT = "float"
-
-
-def size_against_quality(results: pl.DataFrame, cells: pl.DataFrame) -> alt.FacetChart | alt.LayerChart:
-    """Perplexity over bits per weight, a line a method and a panel a model and corpus; the float model is the rule."""
-    scores = results.filter(pl.col("metric") == "perplexity").select(*KEY, "task", "value", "stderr")
-    data = scores.join(cells.select(*KEY, "bits_per_weight"), on=KEY)
-    data = data.with_columns(panel=pl.col("model") + ", " + pl.col("task"))
-    floats = data.filter(pl.col("method") == FLOAT).select("panel", baseline="value")
-    data = data.filter(pl.col("method") != FLOAT).join(floats, on="panel", how="left")
-    base = alt.Chart(data)
-    x = alt.X("bits_per_weight:Q", title="bits per weight", scale=alt.Scale(zero=False))
-    y = alt.Y("value:Q", title="perplexity", scale=alt.Scale(type="log"))
-    lines = base.mark_line(point=True).encode(x=x, y=y, color=alt.Color("method:N", title="method"))
-    rule = base.mark_rule(strokeDash=[4, 4], color="gray").encode(y=alt.Y("baseline:Q", title="perplexity"))
-    layered = alt.layer(rule, lines).properties(width=320, height=240)
-    panels = layered.facet(facet=alt.Facet("panel:N", title=None), columns=2).resolve_scale(y="independent")
-    return panels.properties(padding={"left": 5, "right": 20, "top": 5, "bottom": 5})  # the legend's title is wide
+WIDTH, HEIGHT, SPACE = 340, 260, 0.2  # a label every fifth of the width
 
 
-def write_figure(figure: alt.FacetChart | alt.LayerChart, stem: Path) -> None:
+def pareto(sizes: Sequence[float], losses: Sequence[float]) -> list[bool]:
+    """Which points no other point beats: none is as small and as good, and better in one of the two."""
+    points = list(zip(sizes, losses, strict=True))
+
+    def beaten(point: tuple[float, float]) -> bool:
+        return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+
+    return [not beaten(point) for point in points]
+
+
+def points(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) -> pl.DataFrame:
+    """One row per quantized cell of a model: size, score, class, and whether it is on the frontier."""
+    here = scores.filter(pl.col("model") == model, pl.col("score") == score, pl.col("method") != FLOAT_METHOD)
+    data = here.join(cells.select(*KEY, "bits_per_weight", "strategy"), on=KEY, maintain_order="left")
+    losses = data["value"] if better_when_lower(score) else -data["value"]
+    return data.select(
+        cell=pl.col("method") + " " + pl.col("scheme"),
+        bits="bits_per_weight",
+        value="value",
+        stderr="delta_stderr",
+        strategy=pl.col("strategy").list.join(" + ").replace("", "none"),
+        frontier=pl.Series(pareto(data["bits_per_weight"].to_list(), losses.to_list()), dtype=pl.Boolean),
+    )
+
+
+def panel(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str, title: str) -> alt.LayerChart:
+    """Size against one score: a point a cell, a line along the frontier, a rule at the float model."""
+    data = points(scores, cells, model, score)
+    floats = scores.filter(pl.col("model") == model, pl.col("score") == score, pl.col("method") == FLOAT_METHOD)
+    scale = alt.Scale(type="log", nice=True) if kind(score) == "perplexity" else alt.Scale(zero=False)
+    name = f"{score} ({'lower' if better_when_lower(score) else 'higher'} is better)"
+    x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20))
+    y = alt.Y("value:Q", title=name, scale=scale)
+    frontier = data.filter(pl.col("frontier")).sort("bits")
+    legend = alt.Legend(orient="bottom", columns=2, columnPadding=30, labelLimit=300)
+    color = alt.Color("strategy:N", title="class", scale=alt.Scale(scheme="category20"), legend=legend)
+    shown = ["cell:N", "bits:Q", "value:Q", "stderr:Q"]
+    layers = [
+        alt.Chart(frontier).mark_line(color="gray", opacity=0.6).encode(x=x, y=y),
+        alt.Chart(data).mark_circle(size=60, opacity=0.9).encode(x=x, y=y, color=color, tooltip=shown),
+        alt.Chart(spaced(frontier)).mark_text(align="left", dx=6, dy=-6).encode(x=x, y=y, text="cell:N"),
+    ]
+    if len(floats):
+        layers.append(alt.Chart(floats.select("value")).mark_rule(strokeDash=[4, 4], color="gray").encode(y=y))
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
+
+
+def spaced(frontier: pl.DataFrame) -> pl.DataFrame:
+    """The points, by rising size, whose labels do not run into each other; the best comes first."""
+    sizes = frontier["bits"].to_list()
+    kept: list[int] = []
+    for index in reversed(range(len(sizes))):
+        if not kept or sizes[kept[-1]] - sizes[index] >= SPACE * (sizes[-1] - sizes[0]):
+            kept.append(index)
+    return frontier[kept]
+
+
+def size_against_quality(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:
+    """A panel for each model and score."""
+    pairs = scores.select("model", "score").unique(maintain_order=True).rows()
+    made = [panel(scores, cells, model, score, model) for model, score in pairs]
+    return _padded(alt.concat(*made, columns=2))
+
+
+def panels(scores: pl.DataFrame, cells: pl.DataFrame, model: str) -> list[alt.ConcatChart]:
+    """The panels of one model, each a figure of its own."""
+    names = scores.filter(pl.col("model") == model)["score"].unique(maintain_order=True)
+    return [_padded(alt.concat(panel(scores, cells, model, score, ""))) for score in names]
+
+
+def across_models(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:
+    """Size in bytes against what is comparable over models, a colour and a frontier for each model."""
+    sizes = cells.select(*KEY, megabytes=pl.col("checkpoint_bytes") / 1e6)
+    data = scores.join(sizes, on=KEY, maintain_order="left")
+    made = []
+    for score in data["score"].unique(maintain_order=True):
+        sign = 1 if better_when_lower(score) else -1
+        own = data.filter(pl.col("score") == score).with_columns(cell=pl.col("method") + " " + pl.col("scheme"))
+        best = pl.concat(
+            group.filter(pl.Series(pareto(group["megabytes"].to_list(), (sign * group["comparable"]).to_list())))
+            for _, group in own.group_by("model", maintain_order=True)
+        )
+        x = alt.X("megabytes:Q", title="checkpoint, MB", scale=alt.Scale(type="log"))
+        title = f"{score.removeprefix('ppl ')}, bits per byte" if sign == 1 else score
+        y = alt.Y("comparable:Q", title=title, scale=alt.Scale(zero=False))
+        color = alt.Color("model:N", title="model")
+        lines = alt.Chart(best.sort("megabytes")).mark_line(opacity=0.7).encode(x=x, y=y, color=color)
+        marks = alt.Chart(own).mark_circle(size=50).encode(x=x, y=y, color=color, tooltip=["model:N", "cell:N"])
+        made.append(alt.layer(lines, marks).properties(width=WIDTH, height=HEIGHT))
+    return _padded(alt.concat(*made, columns=2))
+
+
+def svg(figure: alt.ConcatChart | alt.LayerChart, prefix: str) -> str:
+    """A figure as inline SVG; ``prefix`` keeps its ids apart from those of other figures on the page."""
+    text = vl_convert.vegalite_to_svg(figure.to_json())
+    names = sorted(set(re.findall(r'\bid="([^"]+)"', text)), key=len, reverse=True)
+    for name in names:
+        text = text.replace(f'id="{name}"', f'id="{prefix}-{name}"').replace(f"url(#{name})", f"url(#{prefix}-{name})")
+    return text
+
+
+def write_figure(figure: alt.ConcatChart, stem: Path) -> None:
     """Write ``stem.svg`` and ``stem.png``."""
     for suffix, options in ((".svg", {}), (".png", {"scale_factor": 2})):
         with atomic(stem.with_suffix(suffix)) as temporary:
             figure.save(str(temporary), format=suffix[1:], **options)
+
+
+def _padded(chart: alt.ConcatChart) -> alt.ConcatChart:
+    """Room for the legend's title, which is wide."""
+    padded = chart.properties(padding={"left": 5, "right": 20, "top": 5, "bottom": 5})
+    padded = padded.configure(background="transparent").configure_view(stroke="#8884")
+    return padded.configure_axis(gridColor="#8883", domainColor="#888", tickColor="#888")

@@ -1,50 +1,106 @@
-"""``index.html``: one file, offline."""
+"""``index.html``: one file, offline. The answer first, then its evidence, then what made every number."""
 
 from __future__ import annotations
 
-import html
-from pathlib import Path
+from typing import Any
 
 import polars as pl
-from great_tables import GT
 
-from ptqbench.reporting.figures import FLOAT
-from ptqbench.reporting.tables import wide
+from ptqbench.reporting.figures import across_models, panels, svg
+from ptqbench.reporting.markup import document, escape
+from ptqbench.reporting.recommend import candidates
+from ptqbench.reporting.scores import CellKey
+from ptqbench.reporting.script import SCRIPT
+from ptqbench.reporting.sections import (
+    answer_section,
+    cost,
+    payload,
+    provenance_section,
+    quality_table,
+    recommendation_form,
+    taxonomy,
+)
+from ptqbench.reporting.style import STYLE
+from ptqbench.spec import FLOAT_METHOD
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>ptqbench report</title>
-<style>
-:root {{ color-scheme: light; }}
-body {{ font-family: system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
-figure {{ margin: 2rem 0; overflow-x: auto; }} .wide {{ overflow-x: auto; }}
-</style></head><body>
-<h1>Post-training quantization: results</h1>
-<p>{headline}</p>
-<div class="wide">{table}</div>
-<figure>{figure}<figcaption>Perplexity (log scale, lower is better) over bits per weight; the dashed rule is the
-unquantized model.</figcaption></figure>
-<p>Proxy loss is the sum over all linears of tr(ΔW H ΔW<sup>T</sup>), the output error on the calibration tokens.
-A fallback is a layer, or an export, that did not run as asked: <code>cells.parquet</code> names them.</p>
-</body></html>
-"""
+LEGEND = (
+    "Each entry is the score, then its difference to the float model ± the standard error of that difference "
+    "(paired bootstrap over windows or documents). * : the 95 % interval excludes no difference; one in twenty does "
+    "so by chance. ◆ : best of its column; ≈ : cannot be told from it."
+)
+NOTES = (
+    "Perplexity is exp of the mean loss over the windows of a text; an accuracy is the mean over the tasks of a "
+    "suite. A loss is relative to the float model. Sizes are those of the weights: the cache of keys and values "
+    "comes on top. A fallback is a layer, or an export, that did not run as asked."
+)
 
 
-def page(results: pl.DataFrame, cells: pl.DataFrame, figure: Path) -> str:
-    """The page; everything that came from a config or a task is escaped."""
-    table = wide(results, cells)
-    grouped = GT(table, rowname_col="method", groupname_col="model").fmt_number(
-        columns=[name for name, kind in table.schema.items() if kind == pl.Float64], n_sigfig=4
-    )
-    grouped = grouped.sub_missing(missing_text="")
-    return PAGE.format(headline=html.escape(headline(results)), table=grouped.as_raw_html(), figure=figure.read_text())
+def page(tables: dict[str, pl.DataFrame], origins: dict[CellKey, dict[str, Any]], pages: dict[CellKey, str]) -> str:
+    """The page. ``tables``: results, cells, scores, pairs; ``pages``: addresses of the diagnoses that there are."""
+    results, cells, scores = tables["results"], tables["cells"], tables["scores"]
+    stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
+    models = cells["model"].unique(maintain_order=True).to_list()
+    names = scores["score"].unique(maintain_order=True).to_list()
+    found = candidates(cells, scores, results)
+    body = [
+        f"<h1>Post-training quantization: what to deploy</h1><p>{escape(headline(results))}</p>",
+        _navigation(models),
+    ]
+    body += ["<h2 id='answer'>The answer</h2>"]
+    own = {model: _measured(scores, model) for model in models}
+    body += [_part(model, answer_section(model, found, own[model], stderrs)) for model in models if own[model]]
+    body += ["<h3>Your constraints</h3>", recommendation_form(names)] if names else []
+    body.append("<h2 id='figures'>Size against quality</h2>")
+    body += [_figure(scores, cells, model, number) for number, model in enumerate(models) if own[model]]
+    body.append(f"<h2 id='tables'>Methods and bit-widths</h2><p class='soft'>{LEGEND}</p>")
+    for model in models:
+        inner = "".join(quality_table(scores, model, score, stderrs) for score in own[model])
+        body.append(_part(model, f"<h3>{escape(model)}</h3>{inner}" if len(models) > 1 else inner))
+    body.append("<h2 id='taxonomy'>Classes of methods</h2><p class='soft'>The least loss that a class reaches.</p>")
+    body += [f"<h3>{escape(name)}</h3>{taxonomy(scores, cells, name)}" for name in names]
+    if len(models) > 1:
+        figure = svg(across_models(scores, cells), "across")
+        body.append(f"<h2 id='across'>Across models</h2><figure>{figure}<figcaption>Bytes against what is comparable "
+                    "over models; the lines are frontiers.</figcaption></figure>")  # fmt: skip
+    body += ["<h2 id='cost'>Cost</h2>", cost(cells, results)]
+    body += [f"<h2 id='cells'>Cells, and how to reproduce them</h2><p class='soft'>{NOTES}</p>"]
+    body += [provenance_section(cells, origins, pages)]
+    return document("ptqbench report", "\n".join(body), STYLE, SCRIPT, payload(found, names, stderrs))
 
 
 def headline(results: pl.DataFrame) -> str:
     """What was compared, in one sentence."""
-    compared = results.filter(pl.col("method") != FLOAT)
+    compared = results.filter(pl.col("method") != FLOAT_METHOD)
     counts = [_count(compared[key].n_unique(), key) for key in ("model", "method", "scheme")]
     return f"{', '.join(counts)}, against the unquantized model."
+
+
+def _navigation(models: list[str]) -> str:
+    places = {"answer": "Answer", "figures": "Size and quality", "tables": "Tables", "taxonomy": "Classes"}
+    places |= {"across": "Across models"} if len(models) > 1 else {}
+    places |= {"cost": "Cost", "cells": "Cells"}
+    links = "".join(f'<a href="#{place}">{name}</a>' for place, name in places.items())
+    options = "".join(f'<option value="{escape(model)}">{escape(model)}</option>' for model in models)
+    chooser = f'<label>model<select id="model-filter"><option value="">all</option>{options}</select></label>'
+    return f'<nav>{links}</nav><form class="screen">{chooser}</form>'
+
+
+def _figure(scores: pl.DataFrame, cells: pl.DataFrame, model: str, number: int) -> str:
+    drawn = [svg(chart, f"size{number}-{i}") for i, chart in enumerate(panels(scores, cells, model))]
+    drawing = f'<div class="panels">{"".join(drawn)}</div>'
+    caption = (
+        f"{escape(model)}: the line is the frontier, the dashed rule the float model. Point at a mark for its cell."
+    )
+    return _part(model, f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>")
+
+
+def _part(model: str, inner: str) -> str:
+    return f'<section data-model="{escape(model)}">{inner}</section>'
+
+
+def _measured(scores: pl.DataFrame, model: str) -> tuple[str, ...]:
+    own = scores.filter(pl.col("model") == model, pl.col("method") != FLOAT_METHOD)
+    return tuple(own["score"].unique(maintain_order=True))
 
 
 def _count(n: int, what: str) -> str:

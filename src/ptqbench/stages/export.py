@@ -30,10 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.quantized is None:
         size = model["weight_bytes"]
         record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
-        finish(args.out, args.spec, code, [], checkpoint=model["source"], **record)
+        finish(args.out, args.spec, code, [], checkpoint=model["source"], adapter=model["adapter"], **record)
         return
     files, record = run(args, Path(model["source"]), folder)
-    finish(args.out, args.spec, code, files, checkpoint=str(folder / "checkpoint"), **record)
+    where = str(folder / "checkpoint")
+    finish(args.out, args.spec, code, files, checkpoint=where, adapter=model["adapter"], **record)
 
 
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
@@ -60,7 +61,9 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
             return module.tensors(key.removesuffix(".weight"), found, checkpoint.dtype, layout)
         return {key: tensor if found is None else found.to(tensor.dtype)}
 
-    settings = module.settings(layout, kept_in_float(checkpoint))
+    mixed = args.spec["scheme"]["bits"] == "mixed"
+    widths = {key: linear.bits for key, linear in cell.linears()} if mixed else None
+    settings = module.settings(layout, kept_in_float(checkpoint), *([widths] if mixed else []))
     added = {key: tensor.to(checkpoint.dtype) for key, tensor in cell.added().items()}
     files = write_model(checkpoint, folder / "checkpoint", stored, settings, added, cell.config)
     written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")

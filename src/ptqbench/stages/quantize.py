@@ -33,11 +33,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any]]:
     import torch
+    from transformers import AutoModelForCausalLM
 
     from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.models.skeleton import Skeleton
-    from ptqbench.quantize.grid import Grid
+    from ptqbench.quantize.mixed import choose_widths, scheme_grid
     from ptqbench.quantize.propagate import PropagatedCell
 
     checkpoint = Checkpoint(Path(verify(args.model)["source"]))
@@ -45,12 +46,16 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     verify(args.calibration)
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     tokens = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
-    half_integer = recipe["range"].get("zero") == "half_integer"
-    grid = Grid(scheme["bits"], scheme["group_size"], scheme["symmetric"], half_integer)
     torch.set_grad_enabled(False)
-    cell = PropagatedCell(checkpoint, recipe, grid, args.statistics.parent, torch.device(device), tokens)
+    cell = PropagatedCell(
+        checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), tokens
+    )
     with torch.enable_grad():
         cell.prepare()
+    if scheme["bits"] == "mixed":
+        model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32).to(device).eval()
+        cell.widths = choose_widths(cell, model, scheme["choices"], scheme["budget"])
+        del model
     blocks = cell.blocks()
     if recipe["propagate"]:
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -70,7 +75,8 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     outside = cell.outside()
     files.append(folder / "outside.safetensors")
     write(files[-1], outside.tensors)
-    return files, {**record, "config": outside.config}
+    widths = {f"{block}.{site}": bits for (block, site), bits in cell.widths.items()}
+    return files, {**record, "config": outside.config, "widths": widths}
 
 
 def save(file: Path, block: Any) -> None:

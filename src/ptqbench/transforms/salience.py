@@ -25,7 +25,10 @@ FLOOR = 1e-4
 
 def apply(state: BlockState, grid: Grid, steps: int, duo: bool) -> list[dict[str, Any]]:
     """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling."""
-    chosen = [(group[0], *search(state, group, grid, steps, duo)) for group in by_producer(state.sites)]
+    chosen = [
+        (group[0], *search(state, group, state.grids.get(group[0].name, grid), steps, duo))
+        for group in by_producer(state.sites)
+    ]
     for site, scale, _ in chosen:
         if scale is not None:
             fold_scale(state, site, scale)

@@ -116,6 +116,7 @@ def test_a_suite_has_two_rows_for_each_corpus(tmp_path: Path) -> None:
         ("second", "bits_per_byte", 3),
     ]
     assert [row["value"] for row in rows] == pytest.approx([256, 8, 256, 8], rel=1e-6)
+    assert rows[0]["items"] == pytest.approx([math.log(256)] * 6)
 
 
 def test_log_probabilities_are_kept_where_asked(tmp_path: Path) -> None:

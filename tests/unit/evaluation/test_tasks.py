@@ -75,6 +75,7 @@ def test_accuracy_is_that_of_the_sums_of_log_likelihoods(
     found = {row["metric"]: row for row in run(backend, suite)}
     assert found["acc"]["value"] == pytest.approx(sum(right) / len(made))
     assert found["acc"]["n"] == len(made)
+    assert found["acc"]["items"] == [float(score) for score in right]
     share = sum(right) / len(made)
     assert found["acc"]["stderr"] == pytest.approx(math.sqrt(share * (1 - share) / (len(made) - 1)))
     limited = {row["metric"]: row for row in run(backend, {**suite, "limit": 5})}

@@ -112,8 +112,8 @@ def test_measures_of_a_pair() -> None:
 
 def test_what_cannot_be_compared() -> None:
     evaluations = preset()
-    with pytest.raises(UserError, match=r"2a-gptq has no twin for suite 'served'"):
-        pairs([one for one in evaluations if one["cell"][3] != "2a-dense"])
+    with pytest.raises(UserError, match=r"4a-compressed has no twin for suite 'served'"):
+        pairs([one for one in evaluations if one["cell"][3] != "4a-dense"])
     for one in evaluations:
         one["spec"]["suite"].pop("keep_logprobs")
     with pytest.raises(UserError, match="nothing to compare: set keep_logprobs"):

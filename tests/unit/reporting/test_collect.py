@@ -11,7 +11,16 @@ import pytest
 
 from ptqbench.errors import DamagedArtifact, UserError
 from ptqbench.manifest import finish, write_result
-from ptqbench.reporting.collect import CELLS, RESULTS, cells_table, layers_table, results_table
+from ptqbench.reporting.collect import (
+    CELLS,
+    ITEMS,
+    RESULTS,
+    cells_table,
+    items_table,
+    layers_table,
+    results_table,
+    with_serve_flags,
+)
 from ptqbench.spec import export_spec
 
 CONFIG: dict[str, Any] = {
@@ -37,10 +46,12 @@ def root(tmp_path: Path) -> Path:
     quantized = tmp_path / "quantized" / "/".join(CELL) / "manifest.json"
     record = {"packed_bytes": 450, "n_weights": 800, "seconds": 7.0, "peak_memory_bytes": 10, "layers": LAYERS}
     finish(quantized, {}, {}, [], **record)
+    sizes = {"weight_bytes": 2000, "packed_weight_bytes": 900}
     for cell, record in (
-        (CELL, {"reason": "no kernel", "format": "dense", "weight_bytes": 2000, "packed_weight_bytes": 900}),
-        (BASELINE, {"reason": None, "format": "float", "weight_bytes": 1600, "packed_weight_bytes": 1600}),
+        (CELL, {"reason": "no kernel", "format": "dense", "checkpoint": "packed/m", **sizes}),
+        (BASELINE, {"reason": None, "format": "float", "checkpoint": "m", **dict.fromkeys(sizes, 1600)}),
     ):
+        record["adapter"] = "llama"
         finish(tmp_path / "packed" / "/".join(cell) / "manifest.json", planned(cell)["spec"], {}, [], **record)
     return tmp_path
 
@@ -61,10 +72,24 @@ def test_cells(root: Path) -> None:
         "proxy_loss": 2.0,
         "fallbacks": ["0.k: nearest: H cannot be factored", "served dense: no kernel"],
         "propagate": True,
+        "structure": "dense",
+        "format": "dense",
+        "served_bytes": 2000,
+        "checkpoint": "packed/m",
+        "serve_flags": None,
     }
     assert (baseline["bits"], baseline["bits_per_weight"], baseline["checkpoint_bytes"]) == (16, 16.0, 1600)
     assert (baseline["strategy"], baseline["fallbacks"], baseline["propagate"]) == ([], [], False)
     assert baseline["proxy_loss"] is None
+
+
+def test_flags_are_those_of_the_server_that_ran(root: Path) -> None:
+    cells = cells_table([planned(BASELINE), planned(CELL)], root)
+    served = {**evaluation(), "spec": {"serves": {"dense": ["--flag"]}}, "backend": "vllm-cuda"}
+    for cell, content in ((CELL, served), (BASELINE, evaluation())):
+        write_result(root / "eval" / "/".join(cell) / "s.json", content)
+    plan = [{"cell": CELL, "suite": "s", "spec": served["spec"]}, {"cell": BASELINE, "suite": "s", "spec": {"k": 1}}]
+    assert with_serve_flags(cells, plan, root)["serve_flags"].to_list() == [None, ["--flag"]]
 
 
 def test_layers(root: Path) -> None:
@@ -80,7 +105,8 @@ def test_an_artifact_of_another_config_is_refused(root: Path) -> None:
 
 
 def evaluation(value: float = 7.0) -> dict[str, Any]:
-    rows = [{"task": "t", "metric": "perplexity", "value": value, "stderr": math.nan, "n": 3}]
+    rows = [{"task": "t", "metric": "perplexity", "value": value, "stderr": math.nan, "n": 3, "items": [2.0, 1.0, 0]}]
+    rows.append({"task": "t", "metric": "bits_per_byte", "value": 1.0, "stderr": math.nan, "n": 3})
     return {"spec": {"k": 1}, "backend": "transformers", "export": "dense", "rows": rows}
 
 
@@ -89,14 +115,24 @@ def test_results(tmp_path: Path) -> None:
     table = results_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
     assert dict(table.schema) == RESULTS
     assert table.drop("stderr").row(0) == (*CELL, "transformers", "dense", "s", "t", "perplexity", 7.0, 3)
+    assert len(table) == 2
     assert table["stderr"].is_nan().all()
     with pytest.raises(UserError, match="was made from another configuration"):
         results_table([{"cell": CELL, "suite": "s", "spec": {"k": 2}}], tmp_path)
 
 
+def test_items_are_numbered(tmp_path: Path) -> None:
+    write_result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation())
+    table = items_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
+    assert dict(table.schema) == ITEMS
+    shared = (*CELL, "s", "t", "perplexity")
+    assert table.rows() == [(*shared, 0, 2.0), (*shared, 1, 1.0), (*shared, 2, 0.0)]
+
+
 def test_no_rows_are_a_table_too(tmp_path: Path) -> None:
     assert dict(results_table([], tmp_path).schema) == RESULTS
     assert dict(cells_table([], tmp_path).schema) == CELLS
+    assert dict(items_table([], tmp_path).schema) == ITEMS
 
 
 def test_a_garbled_result_is_named_and_set_aside(tmp_path: Path) -> None:

@@ -1,16 +1,13 @@
-"""The tables, the figure and the page that people read."""
+"""The table of the summary."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from ptqbench.reporting.collect import CELLS, RESULTS
-from ptqbench.reporting.figures import size_against_quality, write_figure
-from ptqbench.reporting.page import headline, page
 from ptqbench.reporting.tables import markdown, summary, text, wide
 
 METHODS = [("none", "float", "bf16", []), ("c", "rtn", "w4", []), ("c", "awq+gptq", "w4", ["compensation", "salience"])]
@@ -86,28 +83,3 @@ def test_the_summary_explains_its_columns(results: pl.DataFrame, cells: pl.DataF
     assert written.startswith("# Results\n\n| model |")
     for word in ("Perplexity", "Proxy loss", "Fallbacks", "Standard errors"):
         assert word in written
-
-
-def test_the_page_escapes_names_and_stands_alone(results: pl.DataFrame, cells: pl.DataFrame, tmp_path: Path) -> None:
-    write_figure(size_against_quality(results, cells), tmp_path / "figure")
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-    written = page(results, cells, tmp_path / "figure.svg")
-    assert "m<b>" not in written
-    assert "m&lt;b&gt;" in written
-    assert "<svg" in written
-    assert "<script" not in written
-    assert "awq+gptq" in written
-    assert "2 methods" in headline(results)
-
-
-def test_a_run_without_perplexity_has_a_page(results: pl.DataFrame, cells: pl.DataFrame, tmp_path: Path) -> None:
-    tasks = results.filter(pl.col("metric") == "acc")
-    write_figure(size_against_quality(tasks, cells), tmp_path / "figure")
-    assert "acc % qa" in page(tasks, cells, tmp_path / "figure.svg")
-
-
-def test_the_figure_shows_every_method_and_the_baseline(results: pl.DataFrame, cells: pl.DataFrame) -> None:
-    figure = size_against_quality(results, cells).to_dict()
-    rows = next(iter(figure["datasets"].values()))
-    assert {row["method"] for row in rows} == {"rtn", "awq+gptq"}
-    assert {row["baseline"] for row in rows} == {10.0}

@@ -42,10 +42,13 @@ def test_dense_because_a_linear_does_not_fit() -> None:
         held(CHOSEN, "gptq", GROUPED, linears)
 
 
-@pytest.mark.parametrize(("asked", "method"), [("gptq", "gptq"), ("awq", "awq"), ("dense", None)])
+@pytest.mark.parametrize(
+    ("asked", "method"), [("compressed_tensors", "compressed-tensors"), ("awq", "awq"), ("dense", None)]
+)
 def test_every_format_through_the_stage(chain, asked: str, method: str | None) -> None:
     config = deepcopy(chain.config)
-    config |= {"backend": "vllm-cuda", "schemes": {"w3g32": {**config["schemes"]["w3g32"], "format": asked}}}
+    backend = "transformers" if asked == "compressed_tensors" else "vllm-cuda"
+    config |= {"backend": backend, "schemes": {"w3g32": {**config["schemes"]["w3g32"], "format": asked}}}
     cell = ("tiny", "text", "gptq", "w3g32")
     if asked == "awq":
         assert spec.export_spec(config, *cell)["rows"] == [], "three bits"
@@ -61,7 +64,7 @@ def test_every_format_through_the_stage(chain, asked: str, method: str | None) -
     tensors = load_file(folder / "model.safetensors")
     name = "model.layers.0.self_attn.q_proj"
     assert (f"{name}.weight" in tensors) is (asked == "dense")
-    assert (f"{name}.qweight" in tensors) is (asked == "gptq")
+    assert (f"{name}.weight_packed" in tensors) is (asked == "compressed_tensors")
     assert tensors["lm_head.weight"].dtype == torch.float32
     assert (folder / "tokenizer.json").is_file()
     assert (folder / "generation_config.json").is_file()

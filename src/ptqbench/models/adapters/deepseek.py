@@ -10,6 +10,7 @@ from ptqbench.models.adapters import llama
 from ptqbench.models.mixture import ROUTER, mixture_sites
 
 MODEL_TYPES = ("deepseek",)
+STRUCTURE = "mixture of experts"
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 

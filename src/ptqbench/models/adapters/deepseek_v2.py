@@ -9,6 +9,7 @@ from ptqbench.models.adapter import Adapter, Producer, Site
 from ptqbench.models.adapters import deepseek, llama
 
 MODEL_TYPES = ("deepseek_v2",)
+STRUCTURE = "mixture of experts"
 
 
 def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:

@@ -6,6 +6,7 @@ from ptqbench.models.adapter import Adapter
 from ptqbench.models.adapters.llama import ADAPTER as LLAMA
 
 MODEL_TYPES = ("llava",)
+STRUCTURE = "image and text"
 TOWER = "the vision tower, which text cannot calibrate; PTQ-Bench leaves it in float too"
 PROJECTOR = "a projector: under 1 % of the weights, and no text to calibrate it on"
 

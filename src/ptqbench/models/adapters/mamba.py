@@ -7,6 +7,7 @@ from typing import Any
 from ptqbench.models.adapter import Adapter, Producer, Site
 
 MODEL_TYPES = ("mamba",)
+STRUCTURE = "state space"
 GROUP = 128  # what a usual group needs; other ranks of the time step would forbid every grouped scheme
 EXCLUDED = {
     "*.mixer.conv1d.weight": "a depthwise convolution",

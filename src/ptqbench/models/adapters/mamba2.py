@@ -7,6 +7,7 @@ from typing import Any
 from ptqbench.models.adapter import Adapter, Producer, Site
 
 MODEL_TYPES = ("mamba2",)
+STRUCTURE = "state space"
 
 
 def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:

@@ -9,6 +9,7 @@ from ptqbench.models.adapters import llama
 from ptqbench.models.mixture import ROUTER, mixture_sites
 
 MODEL_TYPES = ("mixtral",)
+STRUCTURE = "mixture of experts"
 
 
 def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:

@@ -9,6 +9,7 @@ from ptqbench.models.adapters import deepseek, llama
 from ptqbench.models.mixture import ROUTER, mixture_sites
 
 MODEL_TYPES = ("qwen2_moe", "qwen3_moe")
+STRUCTURE = "mixture of experts"
 
 
 def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:

@@ -7,6 +7,7 @@ from ptqbench.models.adapters.llama import ADAPTER as LLAMA
 from ptqbench.models.adapters.llava import PROJECTOR, TOWER
 
 MODEL_TYPES = ("llava_llama",)
+STRUCTURE = "image and text"
 
 ADAPTER = Adapter(
     name="vila",

@@ -1,0 +1,130 @@
+"""Mixed bit-widths: a width for each input site, so that a cell loses least within the bytes of a uniform one.
+
+The linears of a site share a width, as they share a Hessian, and as servers that fuse them need it. A site's loss at a
+width is its proxy loss there, in units of what that does to the model: the KL to the float model that rounding this
+site alone causes, over its proxy loss. (Without those units, mixtures lost to uniform schemes of equal bytes.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptqbench.diagnosis.measures import divergence
+from ptqbench.errors import UserError
+from ptqbench.quantize.cell import Cell
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.knapsack import Option, allocate
+from ptqbench.quantize.problem import Problem
+from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.site import QuantizedBlock
+from ptqbench.quantize.state import BlockState
+from ptqbench.ranges import minmax
+from ptqbench.rounding import nearest
+
+SAMPLES = 8  # calibration sequences that the KL is taken on
+
+Place = tuple[int, str]  # block and site
+
+
+def scheme_grid(scheme: dict[str, Any], recipe: dict[str, Any]) -> Grid:
+    """The grid of a scheme; of a mixed one, that of its largest width."""
+    half_integer = recipe["range"].get("zero") == "half_integer"
+    bits = max(scheme["choices"]) if scheme["bits"] == "mixed" else scheme["bits"]
+    return Grid(bits, scheme["group_size"], scheme["symmetric"], half_integer)
+
+
+def choose_widths(cell: Cell, model: nn.Module, choices: Sequence[int], budget: float) -> dict[Place, int]:
+    """The widths that an exact knapsack chooses; a uniform cell of ``budget`` bits would take as many bytes.
+
+    The cell is quantized once at each width; ``model`` is the float model on the cell's device.
+    """
+    options: dict[Place, list[Option]] = {}
+    weights = importance(cell, model, min(choices))
+    for bits in choices:
+        cell.grid = replace(cell.grid, bits=bits)
+        for index, (block, _) in enumerate(cell.blocks()):
+            for site, (cost, loss) in site_options(block).items():
+                options.setdefault((index, site), []).append((cost, loss * weights[index, site]))
+    cell.grid = replace(cell.grid, bits=max(choices))
+    items = list(options.values())
+    found = allocate(items, uniform_cost(items, choices, budget))
+    if found is None:
+        raise UserError(f"a budget of {budget} bits holds no cell of {min(choices)} bits: raise it")
+    return {place: choices[index] for place, index in zip(options, found, strict=True)}
+
+
+def importance(cell: Cell, model: nn.Module, bits: int) -> dict[Place, float]:
+    """KL in nats per token over the proxy loss, of rounding each site alone to nearest at ``bits``."""
+    assert cell.tokens is not None
+    tokens = cell.tokens[:SAMPLES]
+    reference = logits(model, tokens)
+    blocks = model.get_submodule(cell.checkpoint.adapter.blocks)
+    grid, found = replace(cell.grid, bits=bits), {}
+    for index in range(cell.n_blocks):
+        state = cell.state(index)
+        for site in state.sites:
+            rounded = {linear: nearest_weight(state, linear, site.name, grid) for linear in site.linears}
+            loss = sum(
+                proxy_loss(state.weight(linear) - weight, state.statistics[site.name].hessian).sum().item()
+                for linear, weight in rounded.items()
+            )
+            own = {linear: parameter(blocks, index, linear) for linear in rounded}
+            before = {linear: tensor.clone() for linear, tensor in own.items()}
+            for linear, weight in rounded.items():
+                own[linear].copy_(weight)
+            found[index, site.name] = mean_divergence(reference, logits(model, tokens)) / max(loss, 1e-30)
+            for linear, tensor in before.items():
+                own[linear].copy_(tensor)
+    return found
+
+
+def nearest_weight(state: BlockState, linear: str, site: str, grid: Grid) -> Tensor:
+    """A weight ``[m, n]`` rounded to nearest on its full range."""
+    plain = nearest.round_site(Problem(state.weight(linear), state.statistics[site].hessian, grid, minmax.bounds))
+    return grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1)).flatten(1)
+
+
+def parameter(blocks: nn.Module, index: int, linear: str) -> Tensor:
+    """The weight of a linear in the float model."""
+    try:
+        return blocks.get_parameter(f"{index}.{linear}.weight").data
+    except AttributeError:
+        raise UserError(
+            f"mixed bits need linears that are modules, and {index}.{linear} is none: use a scheme of one width"
+        ) from None
+
+
+@torch.no_grad()
+def logits(model: nn.Module, tokens: Tensor) -> list[Tensor]:
+    """Logits of one sequence after the other, on the CPU."""
+    device = next(model.parameters()).device
+    return [model(input_ids=row[None].to(device), use_cache=False).logits.float().cpu() for row in tokens]
+
+
+def mean_divergence(reference: list[Tensor], other: list[Tensor]) -> float:
+    """Mean KL in nats per token."""
+    found = [divergence(wanted, seen).flatten() for wanted, seen in zip(reference, other, strict=True)]
+    return float(torch.cat(found).mean())
+
+
+def site_options(block: QuantizedBlock) -> dict[str, Option]:
+    """By site: the bits that its packed linears take, and the sum of their proxy losses."""
+    found: dict[str, Option] = {}
+    for record in block.records:
+        cost, loss = found.get(record["site"], (0, 0.0))
+        linear = block.linears[record["linear"].partition(".")[2]]
+        found[record["site"]] = (cost + 8 * linear.packed_bytes, loss + record["proxy_loss"])
+    return found
+
+
+def uniform_cost(items: Sequence[Sequence[Option]], choices: Sequence[int], budget: float) -> int:
+    """What a uniform cell of ``budget`` bits takes, from what those of the ``choices`` take: linear in the width."""
+    totals = dict(zip(choices, (sum(item[index][0] for item in items) for index in range(len(choices))), strict=True))
+    low, high = min(totals), max(totals)
+    return math.floor(totals[low] + (totals[high] - totals[low]) * (budget - low) / (high - low))

@@ -1,0 +1,111 @@
+"""Why a cell scores as it does: its layers, the growth of its error through depth, and the blocks that carry it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ptqbench.devices import one_device
+from ptqbench.errors import about, user_facing
+from ptqbench.fingerprint import fingerprint
+from ptqbench.manifest import atomic, begin, finish, load, verify
+from ptqbench.recipe import modules
+from ptqbench.stages.common import Meter, parser
+
+TABLES = ("layers", "transforms", "growth", "restored")
+
+
+@user_facing
+def main(argv: list[str] | None = None) -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
+    arguments.add_argument("--statistics", type=Path, required=True, help="the statistics' manifest")
+    arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
+    arguments.add_argument("--quantized", type=Path, required=True, help="the cell's manifest")
+    args = arguments.parse_args(argv)
+    folder = begin(args.out)
+    with one_device() as device:
+        meter = Meter(device)
+        tables = run(args, device)
+        adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
+        code = fingerprint(["ptqbench.stages.diagnose", adapter, *modules(args.spec["method"])])
+        files = [write(folder / f"{name}.parquet", tables[name]) for name in TABLES]
+        finish(args.out, args.spec, code, files, **meter.read())
+
+
+def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from ptqbench.data.calibration import read_tokens
+    from ptqbench.diagnosis.depth import Mixture, growth, restored
+    from ptqbench.diagnosis.layers import code_rows, site_rows, transform_rows
+    from ptqbench.models.checkpoint import Checkpoint
+    from ptqbench.quantize.artifact import QuantizedCell
+    from ptqbench.quantize.cell import Cell
+    from ptqbench.quantize.mixed import scheme_grid
+
+    source = Path(verify(args.model)["source"])
+    for manifest in (args.statistics, args.calibration, args.quantized):
+        verify(manifest)
+    checkpoint, scheme, recipe = Checkpoint(source), args.spec["scheme"], args.spec["method"]
+    quantized = QuantizedCell(args.quantized, checkpoint)
+    calibration = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
+    torch.set_grad_enabled(False)
+    cell = Cell(
+        checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), calibration
+    )
+    with torch.enable_grad():
+        cell.prepare()
+    widths = {name.partition("."): bits for name, bits in load(args.quantized)["widths"].items()}
+    cell.widths = {(int(block), site): bits for (block, _, site), bits in widths.items()}
+    sites: dict[str, dict[str, Any]] = {}
+    transforms = []
+    for index in range(checkpoint.n_blocks):
+        state = cell.state(index)
+        for site, row in site_rows(state, args.statistics.parent).items():
+            sites[f"{index}.{site}"] = row
+        transforms += transform_rows(cell, state)
+    codes = code_rows(quantized)
+    layers = []
+    for record in load(args.quantized)["layers"]:
+        block, _, linear = record["linear"].partition(".")
+        name = f"{checkpoint.adapter.prefix(int(block))}{linear}"
+        known = {key: record[key] for key in ("linear", "site", "proxy_loss", "nearest_proxy_loss", "snr_db")}
+        layers.append({**known, **codes[name], **sites[f"{block}.{record['site']}"]})
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    remote = args.spec["model"]["trust_remote_code"]
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=remote).to(device).eval()
+    mixture = Mixture(model, checkpoint, quantized)
+    tokens = held_out(args.spec["held_out"], source, remote)
+    reference = list(mixture.logits(tokens))
+    depth = [{"blocks": count, "kl": kl} for count, kl in growth(mixture, tokens, reference)]
+    ranking = [{"block": block, "kl": kl} for block, kl in restored(mixture, tokens, reference)]
+    return {"layers": layers, "transforms": transforms, "growth": depth, "restored": ranking}
+
+
+def held_out(settings: dict[str, Any], source: Path, remote: bool) -> Any:
+    """Windows of the evaluation text, ``[windows, length]``."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from ptqbench.data.corpora import read_corpus
+    from ptqbench.evaluation.perplexity import windows
+
+    with about(f"diagnosis on '{settings['corpus']}'"):
+        documents, separator = read_corpus(settings["corpus"], "evaluation")
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=remote)
+        ids = tokenizer(separator.join(documents), verbose=False)["input_ids"]
+        return windows(torch.tensor(ids), settings["length"])[: settings["windows"]]
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> Path:
+    import polars as pl
+
+    with atomic(file) as temporary:
+        pl.DataFrame(rows, infer_schema_length=None).write_parquet(temporary)
+    return file
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""A small report whose every number is made up, with names that would break a page that did not escape them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
+from ptqbench.reporting.page import page
+from ptqbench.reporting.scores import CellKey, collect_scores, pairs_table, scores_table
+from ptqbench.reporting.tables import KEY
+
+MODELS = ("plain", "</script><script>window.broken=1</script><b>&\"'")
+METHODS: dict[str, list[str]] = {"rtn": [], "gptq": ["compensation"], "awq+gptq": ["compensation", "salience"]}
+SCHEMES = {"w4": 4, "w3": 3, "w2": 2}
+N = 30
+TASKS = ("qa<i>", "pairs")
+
+
+def keys() -> list[CellKey]:
+    """Every cell, each model's float baseline first."""
+    found: list[CellKey] = []
+    for model in MODELS:
+        found.append((model, "none", "float", "bf16"))
+        found += [(model, "c", method, scheme) for method in METHODS for scheme in SCHEMES]
+    return found
+
+
+def cells() -> pl.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for index, key in enumerate(keys()):
+        _, _, method, scheme = key
+        bits = SCHEMES.get(scheme, 16)
+        dense = method == "awq+gptq" and bits == 2
+        rows.append(
+            {
+                **dict(zip(KEY, key, strict=True)),
+                "strategy": METHODS.get(method, []),
+                "bits": bits,
+                "group_size": -1,
+                "bits_per_weight": bits + 0.1,
+                "checkpoint_bytes": (bits * 1000 + index) * 1000,
+                "quantize_seconds": None if method == "float" else 10.0 + index,
+                "peak_memory_bytes": None if method == "float" else 10**8,
+                "proxy_loss": None if method == "float" else 0.1,
+                "fallbacks": ["served dense: no kernel<u>"] if dense else ["0.q: why"] if method == "rtn" else [],
+                "propagate": False,
+                "structure": "dense",
+                "format": "float" if method == "float" else "dense" if dense else "compressed_tensors",
+                "served_bytes": 16_000_000 if dense else (bits * 1000 + index) * 1000,
+                "checkpoint": f"results/{index}",
+                "serve_flags": [] if scheme == "w4" else None,
+            }
+        )
+    return pl.DataFrame(rows, schema=CELLS)
+
+
+def scored() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Results and items."""
+    shared = np.random.default_rng(0).gamma(4, 0.5, N)
+    rows: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
+    for index, key in enumerate(keys()):
+        where = dict(zip(KEY, key, strict=True))
+        penalty = {16: 0.0, 4: 0.03, 3: 0.1, 2: 0.7}[SCHEMES.get(key[3], 16)]
+        penalty /= 1 + len(METHODS.get(key[2], []))
+        losses = shared + penalty + np.random.default_rng(index + 1).normal(0, 0.02, N)
+        value, spread = math.exp(losses.mean()), losses.std(ddof=1) / math.sqrt(N)
+        common = {**where, "backend": "transformers", "export": "e", "suite": "text", "task": "wiki", "n": N}
+        rows.append({**common, "metric": "perplexity", "value": value, "stderr": value * spread})
+        rows.append({**common, "metric": "bits_per_byte", "value": 0.4 * losses.mean(), "stderr": 0.4 * spread})
+        found = [("text", "wiki", "perplexity", losses)]
+        for number, task in enumerate(TASKS):
+            right = (np.random.default_rng(number).random(N) < 0.8 - penalty / 2).astype(float)
+            mean, error = right.mean(), right.std(ddof=1) / math.sqrt(N)
+            common = {**where, "backend": "transformers", "export": "e", "suite": "qa<i>", "task": task, "n": N}
+            rows.append({**common, "metric": "acc", "value": mean, "stderr": error})
+            found.append(("qa<i>", task, "acc", right))
+        if key[3] == "w4":
+            rate = {**where, "backend": "vllm-cuda", "export": "e", "suite": "speed", "task": "batch 1", "n": 3}
+            rows.append({**rate, "metric": "tokens_per_second", "value": 40.0 + index, "stderr": 0.1})
+        for suite, task, metric, values in found:
+            one = {**where, "suite": suite, "task": task, "metric": metric}
+            items += [{**one, "item": i, "value": score} for i, score in enumerate(values)]
+    return pl.DataFrame(rows, schema=RESULTS), pl.DataFrame(items, schema=ITEMS)
+
+
+def tables() -> dict[str, pl.DataFrame]:
+    """Every table of the report."""
+    results, items = scored()
+    found = collect_scores(results, items)
+    compared = {"scores": scores_table(found), "pairs": pairs_table(found)}
+    return {"results": results, "items": items, "cells": cells(), **compared}
+
+
+def origins() -> dict[CellKey, dict[str, Any]]:
+    """What made each cell."""
+    evaluation = {"suite": "text<s>", "backend": "transformers", "device": "cpu", "seconds": 1.0, "code": "0a1b"}
+    evaluation |= {"versions": {"torch": "2"}, "command": "snakemake --cores all -- results/eval/x.json"}
+    made = {"spec": {"method": "</details>"}, "code": "abc", "versions": {"torch": "2"}, "evaluations": [evaluation]}
+    return dict.fromkeys(keys(), made)
+
+
+def write_report(folder: Path, pages: dict[CellKey, str] | None = None) -> Path:
+    """``index.html`` in a folder; returns it."""
+    file = folder / "index.html"
+    file.write_text(page(tables(), origins(), pages or {}), encoding="utf-8")
+    return file

@@ -1,0 +1,61 @@
+"""Costs and options of mixed widths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ptqbench.checks import check_mixed, check_scheme
+from ptqbench.errors import UserError
+from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.quantize.mixed import scheme_grid, site_options, uniform_cost
+from ptqbench.quantize.site import QuantizedBlock
+from ptqbench.recipe import normalize
+
+
+def test_a_uniform_cell_between_two_widths_costs_what_lies_between() -> None:
+    items = [[(20, 0.0), (30, 0.0), (40, 0.0)], [(200, 0.0), (300, 0.0), (400, 0.0)]]
+    assert uniform_cost(items, [2, 3, 4], 2) == 220
+    assert uniform_cost(items, [2, 3, 4], 3) == 330
+    assert uniform_cost(items, [2, 3, 4], 2.5) == 275
+    assert uniform_cost([[(20, 0.0), (40, 0.0)]], [2, 4], 3) == 30
+
+
+def test_options_are_sums_over_a_site() -> None:
+    linear = QuantizedLinear(torch.zeros(4, 8, dtype=torch.uint8), torch.ones(4, 1), torch.zeros(4, 1), 2, True)
+    names = {"self_attn.q": 1.0, "self_attn.k": 0.5, "mlp": 2.0}
+    sites = {"self_attn.q": "attention", "self_attn.k": "attention", "mlp": "mlp"}
+    records = [{"linear": f"3.{name}", "site": sites[name], "proxy_loss": loss} for name, loss in names.items()]
+    block = QuantizedBlock(linears=dict.fromkeys(names, linear), records=records)
+    cost = 8 * linear.packed_bytes
+    assert site_options(block) == {"attention": (2 * cost, 1.5), "mlp": (cost, 2.0)}
+
+
+def test_the_grid_of_a_scheme() -> None:
+    scheme = {"group_size": 32, "symmetric": False}
+    recipe = normalize("x", {})
+    assert scheme_grid({**scheme, "bits": 3}, recipe) == Grid(3, 32)
+    assert scheme_grid({**scheme, "bits": "mixed", "choices": [2, 5, 3], "budget": 3}, recipe) == Grid(5, 32)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ({"bits": "mixed", "choices": [2, 3]}, "lacks the key 'budget'"),
+        ({"bits": "mixed", "budget": 2.5}, "lacks the key 'choices'"),
+        ({"bits": 3, "budget": 2.5}, "budget is 2.5, which"),
+        ({"bits": "mixed", "choices": [2, 3], "budget": 3.5}, "choose one between its choices, 2 and 3"),
+    ],
+)
+def test_schemes_that_make_no_sense_are_refused(scheme: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=f"config: schemes.s.*{words}"):
+        check_scheme("s", scheme)
+
+
+def test_a_method_that_propagates_has_one_width() -> None:
+    with pytest.raises(UserError, match=r"schemes\.s\.bits is 'mixed', and method 'm' propagates"):
+        check_mixed("s", "m", normalize("m", {"rounding": "gptq", "propagate": True}))
+    check_mixed("s", "m", normalize("m", {"rounding": "gptq"}))

@@ -1,0 +1,71 @@
+"""The figures, and the frontier against its definition."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import polars as pl
+import report_data
+
+from ptqbench.reporting.figures import (
+    across_models,
+    panels,
+    pareto,
+    points,
+    size_against_quality,
+    spaced,
+    svg,
+    write_figure,
+)
+
+
+def test_the_frontier_is_what_nothing_beats() -> None:
+    generator = random.Random(0)
+    for _ in range(100):
+        sizes = [generator.randrange(6) for _ in range(12)]
+        losses = [generator.randrange(6) for _ in range(12)]
+        found = pareto(sizes, losses)
+        assert any(found)
+        for i, on in enumerate(found):
+            better = [
+                (sizes[j] < sizes[i] and losses[j] <= losses[i]) or (sizes[j] <= sizes[i] and losses[j] < losses[i])
+                for j in range(12)
+            ]
+            assert on == (not any(better))
+
+
+def test_a_model_has_a_point_for_each_quantized_cell_and_the_higher_accuracy_is_better() -> None:
+    tables = report_data.tables()
+    data = points(tables["scores"], tables["cells"], "plain", "acc % qa<i>")
+    assert len(data) == 9
+    best = data.filter(pl.col("bits") == 2.1).sort("value", descending=True)
+    assert best["frontier"].to_list()[0]
+    assert not best["frontier"].to_list()[-1]
+
+
+def test_files_are_drawings(tmp_path: Path) -> None:
+    tables = report_data.tables()
+    for name, chart in (
+        ("sizes", size_against_quality(tables["scores"], tables["cells"])),
+        ("models", across_models(tables["scores"], tables["cells"])),
+    ):
+        write_figure(chart, tmp_path / name)
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+
+
+def test_panels_name_their_score_and_the_best_cells() -> None:
+    tables = report_data.tables()
+    drawn = [svg(chart, str(i)) for i, chart in enumerate(panels(tables["scores"], tables["cells"], "plain"))]
+    assert len(drawn) == 2
+    assert "ppl wiki (lower is better)" in drawn[0]
+    assert "acc % qa&lt;i&gt; (higher is better)" in drawn[1]
+    assert "awq+gptq w4" in drawn[0]
+
+
+def test_labels_keep_their_distance() -> None:
+    frontier = pl.DataFrame({"bits": [2.0, 2.1, 2.2, 3.0, 3.1, 4.0]})
+    assert spaced(frontier)["bits"].to_list() == [4.0, 3.1, 2.2]
+    assert len(spaced(frontier.head(1))) == 1
+    assert len(spaced(frontier.clear())) == 0

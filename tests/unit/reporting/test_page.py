@@ -1,0 +1,121 @@
+"""The page as markup; what it does in a browser is in ``test_browser.py``."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+import report_data
+
+from ptqbench.reporting.markup import short
+from ptqbench.reporting.names import anchor
+from ptqbench.reporting.page import page
+from ptqbench.reporting.scores import scores_table
+
+
+class Outline(HTMLParser):
+    """Tags, ids, links and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        found = dict(attrs)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.links += [found["href"] or ""] if tag == "a" else []
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def written() -> str:
+    return page(report_data.tables(), report_data.origins(), {report_data.keys()[1]: "cells/a b.html"})
+
+
+def test_names_are_text(written: str) -> None:
+    outline = Outline(written)
+    assert outline.tags.count("script") == 2, "the data and the page's own script"
+    assert not {"b", "i", "u", "s"} & set(outline.tags)
+    assert report_data.MODELS[1] in "".join(outline.words)
+    assert "no kernel<u>" in "".join(outline.words)
+
+
+def test_every_link_leads_somewhere(written: str) -> None:
+    outline = Outline(written)
+    assert len(outline.ids) == len(set(outline.ids))
+    inner = [link.removeprefix("#") for link in outline.links if link.startswith("#")]
+    assert len(inner) > 50
+    assert set(inner) <= set(outline.ids)
+    assert [link for link in outline.links if not link.startswith("#")] == ["cells/a b.html"]
+
+
+def test_nothing_is_fetched(written: str) -> None:
+    without = written.replace("http://www.w3.org/", "")
+    assert "http:" not in without
+    assert "https:" not in without
+    assert not re.search(r"<(img|iframe|link(?! rel=\"icon\" href=\"data:))", written)
+
+
+def test_the_same_report_twice_is_the_same_page(written: str) -> None:
+    again = page(report_data.tables(), report_data.origins(), {report_data.keys()[1]: "cells/a b.html"})
+    assert again == written
+
+
+def test_what_is_significant_is_marked_and_the_best_named(written: str) -> None:
+    words = "".join(Outline(written).words)
+    assert words.count("◆") > 2 * 3 * 2
+    assert re.search(r"\+[\d.]+ ± [\d.]+\*", words)
+    assert "Deploy" in words
+    assert "evaluated in transformers" in words
+
+
+def test_the_data_of_the_script_is_whole(written: str) -> None:
+    text = re.search(r'<script type="application/json" id="data">(.*?)</script>', written, re.DOTALL)
+    assert text is not None
+    data = json.loads(text[1])
+    assert len(data["cells"]) == 18
+    assert {cell["model"] for cell in data["cells"]} == set(report_data.MODELS)
+    assert all(len(pairs) == 18 * 17 // 2 for pairs in data["stderrs"].values())
+
+
+def test_a_report_without_scores_or_with_one_kind_has_a_page() -> None:
+    tables = report_data.tables()
+    empty = {
+        **tables,
+        "scores": scores_table({}),
+        "pairs": tables["pairs"].clear(),
+        "results": tables["results"].clear(),
+    }
+    assert "<h2 id='cost'>" in page(empty, report_data.origins(), {})
+    accuracy = {name: tables[name].filter(pl.col("score") == "acc % qa<i>") for name in ("scores", "pairs")}
+    assert "acc % qa" in page({**tables, **accuracy}, report_data.origins(), {})
+
+
+def test_anchors_of_different_cells_differ() -> None:
+    cells = [("a", "b", "c", "d"), ("a_b", "c", "d", ""), ("a", "b_c", "d", ""), ("a+", "b", "c", "d")]
+    assert len({anchor(cell) for cell in cells}) == len(cells)
+    assert re.fullmatch(r"[\w.~-]+", anchor(("<", "é", "+", "d")))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.23456, "1.23"), (1020.4, "1020"), (0.000123456, "0.000123"), (-7.0, "-7")]
+)
+def test_short_numbers(value: float, text: str) -> None:
+    assert short(value, 3) == text
+    assert short(abs(value), 3, sign=True).startswith("+")
+
+
+def test_the_page_is_one_file(tmp_path: Path) -> None:
+    report_data.write_report(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
