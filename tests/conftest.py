@@ -11,6 +11,11 @@ import clone as clones
 import pytest
 import tiny
 
+from ptqbench.devices import visible_gpus
+
+if not visible_gpus():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: its kernels as numpy
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:

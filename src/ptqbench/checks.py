@@ -12,6 +12,7 @@ from ptqbench.formats.layout import Layout
 from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.headers import parts, read_config, read_headers
+from ptqbench.recipe import normalize, traits
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
@@ -103,6 +104,19 @@ def check_mixed(name: str, method: str, recipe: dict[str, Any]) -> None:
         raise UserError(
             f"config: schemes.{name}.bits is 'mixed', and method '{method}' propagates: give it a scheme of one width"
         )
+
+
+def check_scatter(parts: int, cell: tuple[str, ...], config: dict[str, Any]) -> None:
+    """Jobs that make parts of a cell cannot see each other: nothing may depend on other blocks."""
+    if parts == 1 or cell[2] == spec.FLOAT_METHOD:
+        return
+    where, recipe = f"config: scatter is {parts}", normalize(cell[2], config["methods"][cell[2]])
+    if recipe["propagate"]:
+        raise UserError(f"{where}, and method '{cell[2]}' propagates from block to block: remove scatter or the method")
+    if not all(trait.get("SCATTERS", True) for trait in traits(recipe)):
+        raise UserError(f"{where}, and method '{cell[2]}' learns on the whole model: remove scatter or the method")
+    if config["schemes"][cell[3]]["bits"] == "mixed":
+        raise UserError(f"{where}, and scheme '{cell[3]}' chooses widths for all blocks: remove scatter or the scheme")
 
 
 def check_corpus(corpus: str, where: str, root: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,7 @@ from ptqbench.errors import DamagedArtifact
 from ptqbench.locks import claim
 
 NAME = "manifest.json"
+HASHING = 4  # threads; one hashes slower than a GPU quantizes
 RECORDED_PACKAGES = ("torch", "transformers", "safetensors", "compressed-tensors", "lm-eval", "vllm")
 
 
@@ -110,6 +112,26 @@ def verify(manifest: Path) -> dict[str, Any]:
         if problem := _problem(file, expected, deep=True):
             raise _withdraw(manifest, file, problem)
     return content
+
+
+class Verifier:
+    """The digests of an artifact's files, computed by threads while other files are already in use."""
+
+    def __init__(self, manifest: Path) -> None:
+        self._manifest, self._threads = manifest, ThreadPoolExecutor(HASHING)
+        places = {manifest.parent / name: expected for name, expected in load(manifest)["files"].items()}
+        self._found = {file: self._threads.submit(_problem, file, expected, True) for file, expected in places.items()}
+
+    def check(self, file: Path) -> None:
+        """Wait until ``file`` is known to be whole; a damaged artifact is named and withdrawn, as by :func:`verify`."""
+        if problem := self._found[file].result():
+            raise _withdraw(self._manifest, file, problem)
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
 
 def withdraw_damaged(output: Path) -> str | None:

@@ -12,6 +12,7 @@ from ptqbench.checks import (
     check_calibration,
     check_groups,
     check_mixed,
+    check_scatter,
     check_scheme,
     check_serving,
     check_suite,
@@ -58,6 +59,8 @@ class Plan:
         for name, suite in self.config["suites"].items():
             check_suite(name, suite, self.root)
         self.evaluations = self._expand()
+        for cell in self.cells:
+            check_scatter(self.config.get("scatter", 1), cell, self.config)
         self._check_files()
 
     @property

@@ -9,6 +9,7 @@ import pytest
 
 from ptqbench.errors import DamagedArtifact
 from ptqbench.manifest import (
+    Verifier,
     atomic,
     begin,
     canonical,
@@ -54,6 +55,19 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
         interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert file.read_text() == "old"
+
+
+def test_files_are_verified_while_others_are_used(manifest: Path) -> None:
+    with Verifier(manifest) as verifier:
+        for file in ("a.bin", "sub/b.bin"):
+            verifier.check(manifest.parent / file)
+    (manifest.parent / "sub/b.bin").write_bytes(b"x" * 100)
+    with Verifier(manifest) as verifier:
+        verifier.check(manifest.parent / "a.bin")
+        with pytest.raises(DamagedArtifact, match=r"sub/b\.bin does not have the recorded sha256"):
+            verifier.check(manifest.parent / "sub/b.bin")
+    assert withdrawn(manifest).is_file()
+    assert not manifest.exists()
 
 
 def test_a_whole_artifact_verifies(manifest: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -141,6 +142,27 @@ def test_what_the_grid_does_not_use_needs_no_files(blank: Clone) -> None:
     for block in changed["grid"]:
         block["calibration"] = ["text"]
     assert Plan(changed, blank.root).cells == Plan(config(), blank.root).cells
+
+
+@pytest.mark.parametrize(
+    ("method", "scheme", "why"),
+    [
+        ({"rounding": "gptq", "propagate": True}, {}, "method 'gptq' propagates"),
+        ({"rounding": "gptaq"}, {}, "method 'gptq' propagates"),
+        ({"transform": {"rotation": "learned"}}, {}, "method 'gptq' learns on the whole model"),
+        ({}, {"bits": "mixed", "choices": [2, 4], "budget": 3}, "scheme 'w4g32' chooses widths for all blocks"),
+    ],
+)
+def test_what_depends_on_other_blocks_is_not_scattered(
+    blank: Clone, method: dict[str, Any], scheme: dict[str, Any], why: str
+) -> None:
+    changed = {**config(), "scatter": 2}
+    assert Plan(changed, blank.root).cells
+    changed["methods"]["gptq"] = method
+    changed["schemes"]["w4g32"] |= scheme
+    with pytest.raises(UserError, match=f"^config: scatter is 2, and {why}.*: remove scatter or the"):
+        Plan(changed, blank.root)
+    assert Plan({**changed, "scatter": 1}, blank.root).cells
 
 
 def test_planning_needs_no_torch(blank: Clone) -> None:

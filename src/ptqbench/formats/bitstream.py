@@ -8,21 +8,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+WORD = 32  # bits
+
 
 def pack(codes: Tensor, bits: int) -> Tensor:
     """Pack uint8 codes ``[m, n]`` into int32 words ``[m, ceil(n·bits / 32)]``; the last word is padded with zeros."""
     m, n = codes.shape
-    words = -(-n * bits // 32)
-    position = torch.arange(n, device=codes.device) * bits
-    word, shift = position // 32, position % 32
-    values = codes.to(torch.int64)
-    stream = torch.zeros(m, words + 1, dtype=torch.int64, device=codes.device)
-    low = (values << shift) & 0xFFFFFFFF
-    high = values >> (32 - shift)  # what spills into the next word
-    stream.index_add_(1, word, low)
-    stream.index_add_(1, word + 1, high)
-    signed = stream[:, :words]
-    return torch.where(signed >= 2**31, signed - 2**32, signed).to(torch.int32)
+    runs = -(-n // WORD)  # WORD values fill as many words as a value has bits
+    values = torch.nn.functional.pad(codes, (0, runs * WORD - n)).view(m, runs, WORD)
+    stream = torch.zeros(m, runs, bits, dtype=torch.int32, device=codes.device)
+    for index in range(WORD):
+        word, shift = divmod(index * bits, WORD)
+        value = values[..., index].to(torch.int32)
+        stream[..., word] |= value << shift
+        if shift + bits > WORD:
+            stream[..., word + 1] |= value >> (WORD - shift)
+    return stream.flatten(1)[:, : -(-n * bits // WORD)].contiguous()
 
 
 def unpack(words: Tensor, bits: int, n: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from ptqbench.models.adapter import Site
 from ptqbench.models.experts import runtime, slice_of, weight_view
+from ptqbench.models.skeleton import BlockInput, Skeleton, advance, resident
+from ptqbench.pipeline import ahead, received, upload
 
 ON_DEVICE = 16 << 30  # bytes of accumulators that a block's sites may hold on the device
 
+BlockTensors = dict[str, Tensor]
 Show = Callable[[str, Tensor], None]  # (site, inputs […, n])
 
 
@@ -37,11 +40,12 @@ class SiteAccumulator:
         self.tokens += len(rows)
 
     def finish(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors ``<site>.<statistic>`` and ``<site>.tokens``."""
+        """Tensors ``<site>.<statistic>`` and ``<site>.tokens``, on the device; the sums are consumed."""
         found: dict[str, Tensor] = {"tokens": torch.tensor(self.tokens)}
         for module, state in zip(self.modules, self.states, strict=True):
             found |= module.finish(state, self.tokens)
-        return {f"{prefix}.{name}": tensor.cpu().contiguous() for name, tensor in found.items()}
+            state.clear()
+        return {f"{prefix}.{name}": tensor for name, tensor in found.items()}
 
     @staticmethod
     def _to(state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -63,6 +67,47 @@ def watching(
     }
     with showing(block, sites, lambda name, x: accumulators[name].update(x)):
         yield accumulators
+
+
+class _Reached(Exception):
+    """The site's input was seen; the rest of the block's forward pass is not wanted."""
+
+
+@torch.no_grad()
+def collect_stage(
+    block: nn.Module, sites: Sequence[Site], inputs: list[BlockInput], statistics: Sequence[str]
+) -> BlockTensors:
+    """The statistics of sites that are computed side by side; one alone ends the pass where its input is known."""
+
+    def stop(module: nn.Module, args: Any) -> None:
+        raise _Reached
+
+    with watching(block, sites, statistics) as accumulators, ExitStack() as stack:
+        reader = (*sites[0].linears, *sites[0].readers)[0]
+        if len(sites) == 1 and slice_of(reader) is None:
+            stack.callback(block.get_submodule(runtime(reader)).register_forward_pre_hook(stop).remove)
+        for item in resident(inputs, next(block.parameters()).device):
+            with suppress(_Reached):
+                block(item.hidden, **item.kwargs)
+    return {key: value for name, site in accumulators.items() for key, value in site.finish(name).items()}
+
+
+def collect_blocks(
+    skeleton: Skeleton, inputs: list[BlockInput], statistics: Sequence[str]
+) -> Iterator[tuple[BlockTensors, BlockTensors]]:
+    """One full-precision pass: each block's tensors and the statistics of its sites, both on the device.
+
+    ``inputs`` move on with the blocks; the next block's weights are read while this one computes.
+    """
+    checkpoint = skeleton.checkpoint
+    blocks = ahead(lambda index: upload(checkpoint.block(index), skeleton.device), range(checkpoint.n_blocks))
+    for index, tensors in enumerate(blocks):
+        block = skeleton.block(index, received(tensors))
+        with watching(block, checkpoint.adapter.sites(checkpoint.config, index), statistics) as accumulators:
+            advance(block, inputs)
+        skeleton.release(index)
+        found = {key: value for name, site in accumulators.items() for key, value in site.finish(name).items()}
+        yield tensors, found
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse, make_watchable
+from ptqbench.pipeline import copy_stream
 
 CACHES = ("past_key_values", "cache_params", "use_cache")
+SHARE = 0.25  # of a GPU's memory, which the hidden states of all micro-batches may take
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Skeleton:
                         self.model(input_ids=batch.to(self.device), use_cache=False)
                 except _Reached:
                     assert catcher.caught is not None
-                    caught.append(catcher.caught)
+                    caught.append(kept(catcher.caught, -(-len(tokens) // batch_size)))
         finally:
             blocks[0] = original
         return caught
@@ -133,6 +135,56 @@ def _call_with_first_channels(*called: Any) -> None:
 @torch.no_grad()
 def run_block(block: nn.Module, inputs: list[BlockInput]) -> Iterator[Tensor]:
     """The block's output hidden states, micro-batch by micro-batch."""
-    for item in inputs:
+    for item in resident(inputs, next(block.parameters()).device):
         out = block(item.hidden, **item.kwargs)
         yield out[0] if isinstance(out, tuple) else out
+
+
+def advance(block: nn.Module, inputs: list[BlockInput]) -> None:
+    """Replace the hidden states by what the block makes of them, where they are kept."""
+    for item, hidden in zip(inputs, run_block(block, inputs), strict=True):
+        replace_hidden(item, hidden)
+
+
+def kept(item: BlockInput, count: int) -> BlockInput:
+    """The item with its hidden states in pinned host memory where ``count`` like it are too many for the GPU."""
+    hidden = item.hidden
+    if not hidden.is_cuda:
+        return item
+    memory = torch.cuda.get_device_properties(hidden.device).total_memory
+    if count * hidden.nbytes <= SHARE * memory:
+        return item
+    return BlockInput(hidden.cpu().pin_memory(), item.kwargs)
+
+
+def resident(inputs: list[BlockInput], device: torch.device) -> Iterator[BlockInput]:
+    """The inputs on the device; those in host memory are copied there while the one before them is in use."""
+    following = _fetch(inputs[0], device) if inputs else None
+    for index, original in enumerate(inputs):
+        item = following
+        assert item is not None
+        if item is not original:
+            computing = torch.cuda.current_stream(device)
+            computing.wait_stream(copy_stream(device))
+            item.hidden.record_stream(computing)
+        following = _fetch(inputs[index + 1], device) if index + 1 < len(inputs) else None
+        yield item
+
+
+def replace_hidden(item: BlockInput, hidden: Tensor) -> None:
+    """Put ``hidden`` where the item keeps its hidden states, without waiting for it."""
+    if item.hidden.device == hidden.device:
+        item.hidden = hidden
+        return
+    stream = copy_stream(hidden.device)
+    stream.wait_stream(torch.cuda.current_stream(hidden.device))
+    with torch.cuda.stream(stream):
+        item.hidden = torch.empty(hidden.shape, dtype=hidden.dtype, pin_memory=True).copy_(hidden, non_blocking=True)
+    hidden.record_stream(stream)
+
+
+def _fetch(item: BlockInput, device: torch.device) -> BlockInput:
+    if item.hidden.device == device or device.type != "cuda":
+        return item
+    with torch.cuda.stream(copy_stream(device)):
+        return BlockInput(item.hidden.to(device, non_blocking=True), item.kwargs)

@@ -24,6 +24,11 @@ class SiteBasis:
     right: Orthogonal | None = None
     left: dict[str, Orthogonal] = field(default_factory=dict)
 
+    @property
+    def trivial(self) -> bool:
+        """Whether it is the basis of the model itself."""
+        return self.scale is None and self.right is None and not self.left
+
     def forward(self, linear: str, weight: Tensor) -> Tensor:
         """A linear's weight ``[m, n]`` in this basis."""
         weight = weight if self.scale is None else weight * self.scale

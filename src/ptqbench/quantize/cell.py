@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ptqbench.models.adapter import Site
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.records import settle
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
-from ptqbench.quantize.state import BlockState, SiteStatistics
+from ptqbench.quantize.state import BlockState
 from ptqbench.quantize.traffic import read_statistics
 
 
@@ -42,8 +43,10 @@ class Cell:
         self.checkpoint, self.recipe, self.grid = checkpoint, recipe, grid
         self.statistics, self.device = statistics, device
         self.n_blocks = checkpoint.n_blocks
+        self.span = range(self.n_blocks)  # the blocks to quantize
         self.prepared: list[dict[str, Any]] = []
         self.tokens = tokens
+        self.check: Callable[[Path], None] = lambda file: None  # that a statistics file is whole, before it is read
         self.widths: dict[tuple[int, str], int] = {}  # bits of sites, where they are not the grid's
 
     def prepare(self) -> None:
@@ -52,17 +55,28 @@ class Cell:
             has = hasattr(module_of("transforms", settings), "prepare")
             self.prepared.append({"prepared": member("transforms", settings, "prepare")(self)} if has else {})
 
-    def state(self, index: int, statistics: dict[str, SiteStatistics] | None = None) -> BlockState:
-        """A block as the float model has it, with the shared statistics unless others are given."""
+    def state(self, index: int) -> BlockState:
+        """A block as the float model has it, with the shared statistics."""
+        return self.state_of(index, *self._load(index))
+
+    def state_of(self, index: int, tensors: dict[str, Tensor], statistics: dict[str, Tensor] | None) -> BlockState:
+        """A block of these ``tensors`` (block-relative names) and these ``statistics`` (as a file holds them).
+
+        What is large in either is taken out of it, so that nothing is held twice. Statistics may come later.
+        """
         sites = self.checkpoint.adapter.sites(self.checkpoint.config, index)
-        tensors = {name: t.to(self.device, torch.float32) for name, t in self.checkpoint.block(index).items()}
+        linears = {f"{linear}.weight" for site in sites for linear in site.linears}
+        found = {}
+        for name in list(tensors):
+            source = tensors.pop(name) if name in linears else tensors[name]
+            found[name] = source.to(self.device).float()
         return BlockState(
             index,
             self.checkpoint.text_config,
             sites,
             self.checkpoint.adapter.writers_among(sites),
-            tensors,
-            statistics if statistics is not None else self._shared(index, sites),
+            found,
+            {} if statistics is None else read_statistics(statistics, sites, self.device, str(self._file(index))),
             self.checkpoint.dtype,
             grids={
                 site: replace(self.grid, bits=bits) for (block, site), bits in self.widths.items() if block == index
@@ -71,7 +85,7 @@ class Cell:
 
     def transform(self, state: BlockState) -> list[dict[str, Any]]:
         """Apply the recipe's block transforms in order; returns their records."""
-        state.nearest_loss = nearest_losses(state, self.grid)
+        state.nearest_loss = nearest_losses(state, state.sites, self.grid)
         records = []
         for settings, prepared in zip(self.recipe["transform"], self.prepared, strict=True):
             if hasattr(module_of("transforms", settings), "apply"):
@@ -89,20 +103,35 @@ class Cell:
                 result.config |= module.outside(result.tensors, self.checkpoint.adapter, **prepared)
         return result
 
-    def blocks(self) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
-        """Quantize block after block from the shared statistics; no forward pass."""
-        for index in range(self.n_blocks):
-            state = self.state(index)
+    def blocks(
+        self, source: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]] | None = None
+    ) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
+        """Quantize block after block, without a forward pass.
+
+        ``source`` yields each block's tensors and statistics; unless given, what is on disk.
+        """
+        for index, (tensors, statistics) in zip(self.span, source or self.stored(), strict=True):
+            state = self.state_of(index, tensors, statistics)
             records = self.transform(state)
             result = QuantizedBlock()
             for site in state.sites:
                 quantize_site(state, site, self.recipe, state.grids.get(site.name, self.grid), result)
-            result.tensors = changed_tensors(state, self.checkpoint.block(index), result)
+            result.tensors = changed_tensors(state, tensors, result)
+            settle(result.records + records)
             yield result, records
 
-    def _shared(self, index: int, sites: tuple[Site, ...]) -> dict[str, SiteStatistics]:
-        file = self.statistics / f"block-{index:03d}.safetensors"
-        return read_statistics(load_file(file), sites, self.device, str(file))
+    def stored(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Each block's tensors and statistics from disk, on the device; the next block's are read meanwhile."""
+        for tensors, statistics in ahead(self._load, self.span):
+            yield received(tensors), received(statistics)
+
+    def _load(self, index: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        file = self._file(index)
+        self.check(file)
+        return upload(self.checkpoint.block(index), self.device), upload(load_file(file), self.device)
+
+    def _file(self, index: int) -> Path:
+        return self.statistics / f"block-{index:03d}.safetensors"
 
     def _outside_tensors(self) -> dict[str, Tensor]:
         names = self.checkpoint.adapter.outside()
@@ -115,5 +144,5 @@ def changed_tensors(state: BlockState, original: dict[str, Tensor], result: Quan
     return {
         name: tensor
         for name, tensor in state.tensors.items()
-        if name not in quantized and not torch.equal(tensor.cpu(), original[name].float())
+        if name not in quantized and not torch.equal(tensor, original[name].to(tensor))
     }

@@ -1,4 +1,4 @@
-"""The factor that GPTQ and its relatives feed errors back with, and the damping ladder around it."""
+"""The factors that GPTQ and its relatives feed errors back with, and the damping ladder around them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 
 LADDER = 10.0
 SMALLEST_DAMP, LARGEST_DAMP = 1e-4, 1.0
+ROWS, CHUNK = 2048, 1 << 26  # of what is copied at once, so that no second matrix is held
 
 
 @dataclass
 class Factor:
-    """``upper`` is ``U`` with ``(H + λI)⁻¹ = UᵀU``, or None if no damping made H positive definite.
+    """``upper`` is ``R`` with ``H + λI = R Rᵀ`` in processing order, or None if no damping made H positive definite.
 
     ``damp`` is λ relative to the mean of the diagonal; ``attempts`` counts factorizations.
     """
@@ -24,29 +25,58 @@ class Factor:
     dtype: str
 
 
-def inverse_factor(hessian: Tensor, damp: float) -> Factor:
-    """``U`` of the damped Hessian ``[n, n]``, in its dtype; on failure float64 is tried, then λ grows tenfold.
+def upper_factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float) -> Factor:
+    """``R`` of the damped Hessian ``[n, n]`` with its columns in ``order``, in its dtype.
 
-    With ``J`` the reversal, ``J H J = L Lᵀ`` gives ``U = (J L J)⁻¹``: one Cholesky and one triangular solve, and the
-    inverse of H is never formed.
+    ``diagonal [n]`` replaces H's own. On failure float64 is tried, then λ grows tenfold. With ``J`` the reversal,
+    ``J H J = L Lᵀ`` gives ``R = J L J``: one Cholesky factorization. ``(H + λI)⁻¹ = UᵀU`` with GPTQ's ``U = R⁻¹``, and
+    neither of the two inverses is needed: see :func:`feedback`.
     """
     attempts, step = 0, damp
     while not attempts or step <= LARGEST_DAMP:
         for dtype in dict.fromkeys((hessian.dtype, torch.float64)):
             attempts += 1
-            upper = _factor(hessian.to(dtype), step)
+            upper = _factor(hessian, order, diagonal, step, dtype)
             if upper is not None:
                 return Factor(upper.to(hessian.dtype), step, attempts, str(dtype).removeprefix("torch."))
         step = step * LADDER if step > 0 else SMALLEST_DAMP
     return Factor(None, damp, attempts, "float64")
 
 
-def _factor(matrix: Tensor, damp: float) -> Tensor | None:
-    damped = (matrix + matrix.T) / 2
-    damped.diagonal().add_(damp * matrix.diagonal().mean())
-    lower, info = torch.linalg.cholesky_ex(damped.flip(0, 1))
-    if info.item() != 0:
-        return None
-    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    upper = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
-    return upper if bool(torch.isfinite(upper).all()) else None
+def feedback(upper: Tensor) -> tuple[Tensor, Tensor]:
+    """``I + A [n, n]`` and the diagonal ``[n]`` of D with ``H = (I + A) D (I + A)ᵀ``; ``upper`` is overwritten.
+
+    Column j is best rounded at ``w_j + Σ_i<j (w_i - ŵ_i) A_ij`` (QuIP, arXiv 2307.13304, theorem 6: GPTQ's codes).
+    """
+    roots = upper.diagonal().clone()
+    return upper.div_(roots), roots.square_()
+
+
+def inverse(upper: Tensor) -> Tensor:
+    """GPTQ's ``U = R⁻¹``."""
+    identity = torch.eye(len(upper), dtype=upper.dtype, device=upper.device)
+    return torch.linalg.solve_triangular(upper, identity, upper=True)
+
+
+def _factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float, dtype: torch.dtype) -> Tensor | None:
+    backwards = order.flip(0)
+    matrix = torch.empty_like(hessian, dtype=dtype)
+    for rows, part in zip(matrix.split(ROWS), backwards.split(ROWS), strict=True):
+        rows.copy_(hessian[part][:, backwards])
+    matrix.diagonal().copy_(diagonal[backwards].to(dtype) + damp * diagonal.mean())
+    info = torch.empty((), dtype=torch.int32, device=matrix.device)
+    lower = matrix.mT  # column-major, as the solver wants it: factored in place, the faster triangle on a GPU
+    torch.linalg.cholesky_ex(lower, out=(lower, info))
+    reverse(matrix.view(-1))
+    sound = (info == 0) & torch.isfinite(matrix.diagonal()).all()
+    return lower if bool(sound) else None
+
+
+def reverse(values: Tensor) -> None:
+    """Turn ``[n]`` around in place, a chunk at a time."""
+    n = len(values)
+    for begin in range(0, n // 2, CHUNK):
+        stop = min(begin + CHUNK, n // 2)
+        head = values[begin:stop].flip(0)
+        values[begin:stop] = values[n - stop : n - begin].flip(0)
+        values[n - stop : n - begin] = head

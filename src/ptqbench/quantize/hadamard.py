@@ -37,15 +37,22 @@ def core(k: int) -> Tensor:
 
 
 def walsh_hadamard(x: Tensor) -> Tensor:
-    """``x @ H`` for Sylvester's H of the last axis (a power of two), without scaling; H is symmetric."""
-    n = x.shape[-1]
-    width = 1
-    while width < n:
-        pairs = x.reshape(*x.shape[:-1], n // (2 * width), 2, width)
-        x = torch.stack([pairs[..., 0, :] + pairs[..., 1, :], pairs[..., 0, :] - pairs[..., 1, :]], -2)
-        x = x.reshape(*x.shape[:-3], n)
-        width *= 2
-    return x
+    """``x @ H`` for Sylvester's H of the last axis (a power of two), without scaling; H is symmetric.
+
+    H of order ``a b`` is ``H_a ⊗ H_b``: two products with small matrices instead of log n passes over x.
+    """
+    power = x.shape[-1].bit_length() - 1
+    left, right = (sylvester(2**half, x.dtype, x.device) for half in (power // 2, power - power // 2))
+    return (left @ (x.unflatten(-1, (len(left), len(right))) @ right)).flatten(-2)
+
+
+@lru_cache
+def sylvester(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Sylvester's Hadamard matrix of order ``n`` (a power of two)."""
+    matrix = core(1)
+    while len(matrix) < n:
+        matrix = torch.kron(core(2), matrix)
+    return matrix.to(device, dtype)
 
 
 def _constructible(k: int) -> bool:

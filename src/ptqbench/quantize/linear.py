@@ -51,9 +51,8 @@ class QuantizedLinear:
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
-        zero = self.zero if self.half_integer else self.zero.to(torch.int16)
-        steps = self.codes.to(torch.int16) - zero.repeat_interleave(self.group_size, 1)
-        weight = steps.to(dtype) * self.scale.to(dtype).repeat_interleave(self.group_size, 1)
+        groups = self.codes.unflatten(1, (-1, self.group_size)).to(dtype)  # codes and zeros are exact in any dtype
+        weight = groups.sub_(self.zero.to(dtype).unsqueeze(-1)).mul_(self.scale.to(dtype).unsqueeze(-1)).flatten(1)
         if self.channel_scale is None and self.right is None and self.left is None:
             return weight
         return self._undo(weight.float()).to(dtype)

@@ -84,6 +84,19 @@ class Kronecker:
 
 
 Orthogonal = Hadamard | Kronecker
+Rotation = Tensor | Hadamard | Kronecker
+
+
+def turn(x: Tensor, rotation: Rotation) -> Tensor:
+    """``x @ R``; a matrix of a smaller order than the last axis turns it block by block."""
+    if isinstance(rotation, Tensor):
+        return (x.unflatten(-1, (-1, len(rotation))) @ rotation).flatten(-2)
+    return rotation.apply(x)
+
+
+def turn_back(x: Tensor, rotation: Rotation) -> Tensor:
+    """``x @ Rᵀ``."""
+    return turn(x, rotation.T) if isinstance(rotation, Tensor) else rotation.inverse(x)
 
 
 def from_state(state: dict[str, Tensor]) -> Orthogonal:

@@ -55,17 +55,23 @@ class Problem:
 
 @dataclass
 class Rounded:
-    """Codes ``[m, n]``, scale and zero ``[m, groups]`` (float tensors), and what there is to report."""
+    """Codes ``[m, n]`` (kept as uint8), scale and zero ``[m, groups]`` (float tensors), and what there is to report.
+
+    ``losses [m]``: the proxy loss of each row on the problem as given, float64, where the rounding has taken it.
+    """
 
     codes: Tensor
     scale: Tensor
     zero: Tensor
     record: dict[str, Any] = field(default_factory=dict)
+    losses: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.codes = self.codes.to(torch.uint8)
 
 
-def processing_order(hessian: Tensor, act_order: bool) -> Tensor:
-    """Columns in the order in which a sequential rounding takes them: the most active first, or as they come."""
-    diagonal = hessian.diagonal()
+def processing_order(diagonal: Tensor, act_order: bool) -> Tensor:
+    """Columns in the order in which a sequential rounding takes them: by H's ``diagonal [n]``, or as they come."""
     if not act_order:
         return torch.arange(len(diagonal), device=diagonal.device)
     return torch.argsort(diagonal, descending=True, stable=True)

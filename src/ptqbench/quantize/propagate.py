@@ -12,14 +12,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from ptqbench.models.adapter import Site, stages
-from ptqbench.models.collect import showing, watching
+from ptqbench.models.collect import collect_stage, showing, watching
 from ptqbench.models.experts import routed_alike, weight_view
-from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
+from ptqbench.models.skeleton import BlockInput, Skeleton, advance, replace_hidden, run_block
+from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.cell import Cell, changed_tensors
 from ptqbench.quantize.learning import Ends, Learned, full_range, range_ends
-from ptqbench.quantize.site import QuantizedBlock, member, module_of, quantize_site
-from ptqbench.quantize.state import BlockState, SiteStatistics
+from ptqbench.quantize.orthogonal import Rotation, turn, turn_back
+from ptqbench.quantize.records import settle
+from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
+from ptqbench.quantize.state import BlockState
 from ptqbench.quantize.traffic import read_statistics
 
 STATISTICS = ("hessian", "magnitude")
@@ -28,26 +31,29 @@ STATISTICS = ("hessian", "magnitude")
 class Streams:
     """Block inputs of the quantized model and of the float model, and the rotation that both are in."""
 
-    def __init__(self, cell: Cell, skeleton: Skeleton, tokens: Tensor, batch_size: int) -> None:
-        self.rotation: Tensor | None = None
+    def __init__(self, cell: PropagatedCell, skeleton: Skeleton, tokens: Tensor, batch_size: int) -> None:
+        self.rotation: Rotation | None = None
+        self.device = cell.device
         self.quantized = skeleton.inputs(tokens, batch_size)
         for prepared in cell.prepared:
             if "r1" in prepared.get("prepared", {}):
-                self.rotation = prepared["prepared"]["r1"]
+                self.rotation = prepared["prepared"]["r1"].to(cell.device)
                 for item in self.quantized:
-                    item.hidden = turned(item.hidden, self.rotation)
-        self.exact = [BlockInput(item.hidden, item.kwargs) for item in self.quantized]
+                    item.hidden = turn(self._wide(item), self.rotation).to(item.hidden)
+        follows = [BlockInput(item.hidden, item.kwargs) for item in self.quantized]
+        self.exact = follows if cell._follows_float else []
 
     def unrotated(self) -> list[BlockInput]:
         """The quantized stream in the original basis."""
         if self.rotation is None:
             return self.quantized
-        return [BlockInput(turned(item.hidden, self.rotation.T), item.kwargs) for item in self.quantized]
+        return [
+            BlockInput(turn_back(self._wide(item), self.rotation).to(item.hidden), item.kwargs)
+            for item in self.quantized
+        ]
 
-
-def turned(hidden: Tensor, matrix: Tensor) -> Tensor:
-    """``hidden @ matrix`` in the stream's dtype."""
-    return (hidden.float() @ matrix.float().to(hidden.device)).to(hidden.dtype)
+    def _wide(self, item: BlockInput) -> Tensor:
+        return item.hidden.to(self.device).double()
 
 
 class PropagatedCell(Cell):
@@ -57,14 +63,15 @@ class PropagatedCell(Cell):
         """Quantize block after block, site after site, each seeing what was quantized before it."""
         assert self.tokens is not None
         streams = Streams(self, skeleton, self.tokens, batch_size)
-        for index in range(self.n_blocks):
-            original = self.checkpoint.block(index)
-            block = skeleton.block(index, original)
-            state = self.state(index, collect(block, self._sites(index), streams.unrotated()))
-            records = self.transform(state)
+        weights = ahead(lambda index: upload(self.checkpoint.block(index), self.device), range(self.n_blocks))
+        for index, tensors in enumerate(weights):
+            sites = self._sites(index)
+            before = collect(skeleton.block(index, received(tensors)), sites, streams) if self._looks_before else None
+            state = self.state_of(index, tensors, before)
+            records = self.transform(state) if self._looks_before else []
             block = skeleton.block(index, state.tensors)
-            exact = copy.deepcopy(block)
-            targets = list(run_block(exact, streams.exact))
+            exact = copy.deepcopy(block) if self._follows_float else None
+            targets = list(run_block(exact, streams.exact)) if exact is not None else []
             learned, note = self._learn(block, state, streams, targets)
             records += note
             result = QuantizedBlock()
@@ -74,26 +81,45 @@ class PropagatedCell(Cell):
                     quantize_site(state, site, self.recipe, self.grid, result, learned)
                 for linear in (linear for site in stage for linear in site.linears):
                     weight_view(block, linear).copy_(result.linears[linear].dequantize())
-            for item, hidden in zip(streams.quantized, list(run_block(block, streams.quantized)), strict=True):
-                item.hidden = hidden
+            advance(block, streams.quantized)
             for item, hidden in zip(streams.exact, targets, strict=True):
-                item.hidden = hidden
+                replace_hidden(item, hidden)
             skeleton.release(index)
-            result.tensors = changed_tensors(state, original, result)
+            result.tensors = changed_tensors(state, tensors, result)
+            settle(result.records + records)
             yield result, records
+
+    @property
+    def _learns(self) -> bool:
+        stages = (("ranges", "range"), ("rounding", "rounding"))
+        return any(hasattr(module_of(folder, self.recipe[stage]), "learn") for folder, stage in stages)
+
+    @property
+    def _looks_before(self) -> bool:
+        """Whether anything needs the block's statistics before its first site is rounded."""
+        return self._learns or bool(self.recipe["transform"])
+
+    @property
+    def _follows_float(self) -> bool:
+        """Whether anything needs the float model's hidden states as well."""
+        return self._learns or getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False)
 
     def _sites(self, index: int) -> tuple[Site, ...]:
         return self.checkpoint.adapter.sites(self.checkpoint.config, index)
 
     def _refresh(
-        self, state: BlockState, stage: tuple[Site, ...], block: nn.Module, exact: nn.Module, streams: Streams
+        self, state: BlockState, stage: tuple[Site, ...], block: nn.Module, exact: nn.Module | None, streams: Streams
     ) -> None:
         """Statistics of a stage's sites with those before it quantized; both streams where the rounding reads both.
 
         An expert's cross moment shrinks to zero where its H shrinks to the prior.
         """
-        state.statistics |= collect(block, stage, streams.quantized)
+        found = collect_stage(block, stage, streams.quantized, STATISTICS)
+        state.statistics |= read_statistics(found, stage, self.device, "quantized prefix")
+        if not self._looks_before:
+            state.nearest_loss |= nearest_losses(state, stage, self.grid)
         if getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False):
+            assert exact is not None
             for name, cross in cross_moments(block, exact, stage, streams).items():
                 state.statistics[name].cross = (1 - state.statistics[name].prior) * cross
 
@@ -125,14 +151,12 @@ class PropagatedCell(Cell):
         return ends
 
 
-def collect(block: nn.Module, sites: tuple[Site, ...], inputs: list[BlockInput]) -> dict[str, SiteStatistics]:
-    """One pass of ``inputs`` through the block: the statistics of ``sites``."""
+def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
+    """The statistics of a float block's sites on the quantized stream, in the original basis."""
     with watching(block, sites, STATISTICS) as accumulators:
-        for _ in run_block(block, inputs):
+        for _ in run_block(block, streams.unrotated()):
             pass
-    device = inputs[0].hidden.device
-    tensors = {key: tensor for name, found in accumulators.items() for key, tensor in found.finish(name).items()}
-    return read_statistics(tensors, sites, device, "quantized prefix")
+    return {key: value for name, found in accumulators.items() for key, value in found.finish(name).items()}
 
 
 def cross_moments(block: nn.Module, exact: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:

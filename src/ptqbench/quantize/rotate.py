@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from ptqbench.models.adapter import Adapter, Site, by_producer
+from ptqbench.quantize.orthogonal import Rotation, turn
 from ptqbench.quantize.state import BlockState
 
 
-def rotate_block(state: BlockState, r1: Tensor, r2: Tensor | None) -> None:
+def rotate_block(state: BlockState, r1: Rotation, r2: Tensor | None) -> None:
     """Readers become ``W diag(γ) R1`` with γ = 1, writers ``R1ᵀ W``; v rows and o columns rotate by R2 per head.
 
-    ``r1`` float64 ``[d, d]``, ``r2`` float64 ``[head_dim, head_dim]`` or None. Statistics follow.
+    ``r1`` of order d, ``r2`` float64 ``[head_dim, head_dim]`` or None. Statistics follow. All in float64.
     """
     for group in by_producer(site for site in state.sites if site.reads_stream):
         _rotate_readers(state, group, r1)
@@ -28,7 +29,7 @@ def rotate_block(state: BlockState, r1: Tensor, r2: Tensor | None) -> None:
         _rotate_values(state, r2)
 
 
-def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Tensor) -> dict[str, Any]:
+def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Rotation) -> dict[str, Any]:
     """Rotate embedding, head and what else writes to the stream in place, folding the final norm into the head.
 
     Names are the checkpoint's. A tied head becomes a tensor of its own; returns the changes that ``config.json`` needs.
@@ -36,40 +37,44 @@ def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Tensor) -> 
     embedding, head, norm = f"{adapter.embedding}.weight", f"{adapter.head}.weight", f"{adapter.final_norm}.weight"
     gamma = tensors[norm].double()
     source = tensors[head if head in tensors else embedding].double()
-    tensors[head] = ((source * gamma) @ r1).float()
-    tensors[embedding] = (tensors[embedding].double() @ r1).float()
+    tensors[head] = turn(source * gamma, r1).float()
+    tensors[embedding] = turn(tensors[embedding].double(), r1).float()
     tensors[norm] = torch.ones_like(tensors[norm])
     for writer in adapter.outside_writers:
-        tensors[f"{writer}.weight"] = (r1.T @ tensors[f"{writer}.weight"].double()).float()
+        tensors[f"{writer}.weight"] = turned_rows(tensors[f"{writer}.weight"], r1)
         if f"{writer}.bias" in tensors:
-            tensors[f"{writer}.bias"] = (tensors[f"{writer}.bias"].double() @ r1).float()
+            tensors[f"{writer}.bias"] = turn(tensors[f"{writer}.bias"].double(), r1).float()
     return adapter.untied()
 
 
-def _rotate_readers(state: BlockState, sites: tuple[Site, ...], r1: Tensor) -> None:
+def _rotate_readers(state: BlockState, sites: tuple[Site, ...], r1: Rotation) -> None:
     """All that one norm feeds, routers too."""
     assert sites[0].producer is not None
     norm = f"{sites[0].producer.name}.weight"
     gamma = state.tensors[norm].double()
     for site in sites:
         for linear in (*site.linears, *site.readers):
-            weight = (state.weight(linear).double() * gamma) @ r1
-            state.tensors[f"{linear}.weight"] = weight.float()
+            state.tensors[f"{linear}.weight"] = turn(state.weight(linear).double() * gamma, r1).float()
         statistics = state.statistics[site.name]
         statistics.scale(torch.where(gamma == 0, 1.0, gamma).float())
         statistics.rotate(r1)
     state.tensors[norm] = torch.ones_like(state.tensors[norm])
 
 
-def _rotate_rows(state: BlockState, linear: str, r1: Tensor) -> None:
-    state.tensors[f"{linear}.weight"] = (r1.T @ state.weight(linear).double()).float()
+def turned_rows(weight: Tensor, rotation: Rotation) -> Tensor:
+    """``Rᵀ W`` in float32."""
+    return turn(weight.double().T, rotation).T.float().contiguous()
+
+
+def _rotate_rows(state: BlockState, linear: str, r1: Rotation) -> None:
+    state.tensors[f"{linear}.weight"] = turned_rows(state.weight(linear), r1)
     if f"{linear}.bias" in state.tensors:
-        state.tensors[f"{linear}.bias"] = (state.tensors[f"{linear}.bias"].double() @ r1).float()
+        state.tensors[f"{linear}.bias"] = turn(state.tensors[f"{linear}.bias"].double(), r1).float()
 
 
 def _rotate_values(state: BlockState, r2: Tensor) -> None:
     """The site whose producer is the values reads heads side by side: rotate each by the same matrix."""
-    heads, kv_heads, width = state.heads
+    _, kv_heads, width = state.heads
     for site in state.sites:
         if site.producer is None or site.producer.kind != "value":
             continue
@@ -83,6 +88,5 @@ def _rotate_values(state: BlockState, r2: Tensor) -> None:
             turned = (bias[index].double().view(kv_heads, width) @ r2).reshape(-1).float()
             state.tensors[f"{values}.bias"] = bias.index_copy(0, index, turned)
         for linear in site.linears:
-            columns = state.weight(linear).double().view(-1, heads, width) @ r2
-            state.tensors[f"{linear}.weight"] = columns.reshape(-1, heads * width).float()
-        state.statistics[site.name].rotate(torch.block_diag(*[r2] * heads))
+            state.tensors[f"{linear}.weight"] = turn(state.weight(linear).double(), r2).float()
+        state.statistics[site.name].rotate(r2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
@@ -19,6 +18,7 @@ from ptqbench.quantize.learning import Learned
 from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.records import Clock
 from ptqbench.quantize.state import BlockState
 from ptqbench.quantize.traffic import traffic
 from ptqbench.ranges import minmax
@@ -44,11 +44,12 @@ def quantize_site(
 ) -> None:
     """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before.
 
-    An expert that no token came to is rounded to nearest, whatever the recipe's rounding.
+    The numbers in the new records are still on the device: ``records.settle`` reads those of a whole block. An expert
+    that no token came to is rounded to nearest, whatever the recipe's rounding.
     """
     if not site.linears:
         return
-    begun = time.monotonic()
+    clock = Clock(state.device)
     weights = {linear: state.weight(linear) for linear in site.linears}
     statistics = state.statistics[site.name]
     basis = site_basis(state, site, recipe)
@@ -62,9 +63,12 @@ def quantize_site(
         cross=None if statistics.cross is None else basis.second_moment(statistics.cross),
     )
     rounding = recipe["rounding"] if statistics.tokens else {"name": "nearest"}
-    rounded: Rounded = member("rounding", rounding, "round_site")(reshape(problem, recipe))
+    reshaped = reshape(problem, recipe)
+    rounded: Rounded = member("rounding", rounding, "round_site")(reshaped)
+    taken = rounded.losses if basis.trivial and reshaped is problem else None
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
+    known = [None] * len(sizes) if taken is None else taken.split(sizes)
     for index, (linear, weight) in enumerate(weights.items()):
         quantized = basis.attach(linear, codes[index], scale[index], zero[index], grid)
         result.linears[linear] = quantized
@@ -72,40 +76,42 @@ def quantize_site(
             {
                 "linear": f"{state.index}.{linear}",
                 "site": site.name,
-                **losses(state, linear, weight, quantized, statistics.hessian),
+                **losses(state, linear, weight, quantized, statistics.hessian, known[index]),
                 **(traffic(statistics) if site.routed else {}),
                 **rounded.record,
             }
         )
-    seconds = time.monotonic() - begun
     for record, size in zip(result.records[-len(sizes) :], sizes, strict=True):
-        record["seconds"] = seconds * size / sum(sizes)
+        record["seconds"] = clock.lap(size / sum(sizes))
 
 
 def losses(
-    state: BlockState, linear: str, weight: Tensor, quantized: QuantizedLinear, hessian: Tensor
-) -> dict[str, float]:
-    """Proxy loss in the original basis, signal-to-noise ratio in dB, and the loss of plain nearest rounding."""
-    rows = state.row_scale.get(linear)
-    delta, signal = weight - quantized.dequantize(), weight
+    state: BlockState, linear: str, weight: Tensor, quantized: QuantizedLinear, hessian: Tensor, known: Tensor | None
+) -> dict[str, Tensor]:
+    """Proxy loss in the original basis, signal-to-noise ratio in dB, and the loss of plain nearest rounding.
+
+    ``known [m]``: the proxy loss of each row, where the rounding has taken it in this basis.
+    """
+    found = proxy_loss(weight - quantized.dequantize(), hessian) if known is None else known
+    signal, rows = proxy_loss(weight, hessian), state.row_scale.get(linear)
     if rows is not None:
-        delta, signal = delta * rows.unsqueeze(1), signal * rows.unsqueeze(1)
-    loss, power = proxy_loss(delta, hessian).sum(), proxy_loss(signal, hessian).sum()
+        found, signal = found * rows.square(), signal * rows.square()
+    loss, power = found.sum(), signal.sum()
     snr = 10 * torch.log10(power.clamp(min=1e-30) / loss.clamp(min=1e-30))
-    return {"proxy_loss": loss.item(), "snr_db": snr.item(), "nearest_proxy_loss": state.nearest_loss[linear]}
+    return {"proxy_loss": loss, "snr_db": snr, "nearest_proxy_loss": state.nearest_loss[linear]}
 
 
-def nearest_losses(state: BlockState, grid: Grid) -> dict[str, float]:
+def nearest_losses(state: BlockState, sites: tuple[Site, ...], grid: Grid) -> dict[str, Tensor]:
     """Proxy loss of rounding each linear to nearest on its full range (integer zero), before any transform."""
     found, grid = {}, replace(grid, half_integer=False)
-    for site in state.sites:
+    for site in sites:
         hessian = state.statistics[site.name].hessian
         own = state.grids.get(site.name, grid)
         for linear in site.linears:
             weight = state.weight(linear)
             plain = nearest.round_site(Problem(weight, hessian, own, minmax.bounds))
             values = own.decode(own.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
-            found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum().item()
+            found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum()
     return found
 
 

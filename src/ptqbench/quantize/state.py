@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from ptqbench.errors import UserError
 from ptqbench.models.adapter import Producer, Site
 from ptqbench.quantize.grid import Grid
-from ptqbench.statistics.hessian import from_triangle
+from ptqbench.quantize.orthogonal import Rotation, turn
+from ptqbench.statistics.hessian import unfold
 
 
 @dataclass
@@ -32,12 +34,13 @@ class SiteStatistics:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], site: str, device: torch.device, where: str) -> SiteStatistics:
-        """Read one site of a statistics file; values that are not finite are refused by name."""
-        found = {key: tensors[f"{site}.{key}"].to(device) for key in ("hessian", "mean_abs", "max_abs")}
-        for key, tensor in found.items():
-            if not bool(torch.isfinite(tensor).all()):
+        """Take one site out of the tensors of a statistics file; values that are not finite are refused by name."""
+        found = {key: tensors.pop(f"{site}.{key}").to(device) for key in ("hessian", "mean_abs", "max_abs")}
+        sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in found.values()])
+        for key, total in zip(found, sums.tolist(), strict=True):
+            if not math.isfinite(total):
                 raise UserError(f"{where}: {site}.{key} is not finite: the float model overflowed there")
-        hessian = from_triangle(found["hessian"], len(found["mean_abs"]))
+        hessian = unfold(found.pop("hessian"), len(found["mean_abs"]))
         return cls(hessian, found["mean_abs"], found["max_abs"], int(tensors[f"{site}.tokens"]))
 
     def scale(self, scale: Tensor) -> None:
@@ -46,9 +49,9 @@ class SiteStatistics:
         self.mean_abs = self.mean_abs / scale
         self.max_abs = None if self.max_abs is None else self.max_abs / scale
 
-    def rotate(self, matrix: Tensor) -> None:
-        """The input becomes ``x @ matrix`` (orthogonal): H follows exactly, ``mean_abs`` as for normal inputs."""
-        self.hessian = (matrix.T @ self.hessian.double() @ matrix).float()
+    def rotate(self, rotation: Rotation) -> None:
+        """The input becomes ``x @ R``: H follows exactly, ``mean_abs`` as for normal inputs."""
+        self.hessian = turn(turn(self.hessian.double(), rotation).T, rotation).float()
         self.mean_abs = (self.hessian.diagonal().clamp(min=0) * 2 / torch.pi).sqrt()
         self.max_abs = None
 
@@ -72,7 +75,7 @@ class BlockState:
     dtype: torch.dtype = torch.bfloat16
     row_scale: dict[str, Tensor] = field(default_factory=dict)
     channel_scale: dict[str, Tensor] = field(default_factory=dict)
-    nearest_loss: dict[str, float] = field(default_factory=dict)
+    nearest_loss: dict[str, Tensor] = field(default_factory=dict)
     grids: dict[str, Grid] = field(default_factory=dict)
 
     def weight(self, linear: str) -> Tensor:

@@ -7,14 +7,12 @@ already rounded in its lazy updates, which makes its result depend on ``block_si
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.factor import inverse_factor
+from ptqbench.quantize.factor import inverse, upper_factor
 from ptqbench.quantize.problem import Problem, Rounded, processing_order
-from ptqbench.rounding import gptq, nearest
+from ptqbench.rounding import gptq
 
 STRATEGY = "compensation"
 PROPAGATES = True
@@ -25,20 +23,19 @@ DEFAULTS = {"damp": 0.01, "act_order": True, "alpha": 0.25, "block_size": 128}
 def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, block_size: int) -> Rounded:
     """Codes by GPTAQ on static groups; an unfactorable Hessian falls back to nearest rounding, recorded."""
     assert problem.cross is not None
-    weight, hessian, dead = gptq.without_dead_columns(problem.weight, problem.hessian)
-    live = replace(problem, weight=weight, hessian=hessian)
-    n = weight.shape[1]
-    order = processing_order(hessian, act_order)
-    factor = inverse_factor(hessian[order][:, order], damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
+    live, (diagonal, dead) = gptq.without_dead_columns(problem), gptq.live_diagonal(problem)
+    n = len(diagonal)
+    order = processing_order(diagonal, act_order)
+    factor = upper_factor(problem.hessian, order, diagonal, damp)
+    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
     if factor.upper is None:
-        plain = nearest.round_site(problem)
-        return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": "nearest: H cannot be factored"})
+        return gptq.fallback(problem, record)
+    upper = inverse(factor.upper)
     cross = problem.cross.masked_fill(problem.hessian.diagonal() == 0, 0.0)[order][:, order]
-    correction = alpha * (cross @ factor.upper.T).triu(1) @ factor.upper
+    correction = alpha * (cross @ upper.T).triu(1) @ upper
     scale, zero = live.fit()
     groups = (order // live.grid.width(n)).tolist()
-    codes = solve(weight[:, order], factor.upper, correction, live, groups, scale, zero, block_size)
+    codes = solve(live.weight[:, order], upper, correction, live, groups, scale, zero, block_size)
     return Rounded(codes[:, torch.argsort(order)], scale, zero, record)
 
 

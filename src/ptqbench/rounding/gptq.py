@@ -2,99 +2,167 @@
 
 Unlike the reference, a group's range is fitted to current values (the reference's is stale inside a block, which
 makes its result depend on ``block_size``), every group's scale is kept, and activation order implies static groups.
+Errors are fed back through the factor of H (``quantize.factor.feedback``) and not through that of its inverse: the same
+codes, half the factorization.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.factor import inverse_factor
+from ptqbench.kernels.gptq import Block, round_block
+from ptqbench.quantize.factor import feedback, upper_factor
 from ptqbench.quantize.problem import Problem, Rounded, processing_order
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import nearest
 
 STRATEGY = "compensation"
 DEFAULTS = {"damp": 0.01, "act_order": True, "static_groups": True, "block_size": 128}
+ROWS = 8192  # rows whose loss is taken at once
+PANEL = 8  # blocks whose errors reach the columns beyond them in one product
 
 
 def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bool, block_size: int) -> Rounded:
     """Codes by GPTQ; a Hessian that no damping can factor falls back to nearest rounding, recorded as ``fallback``.
 
-    ``damp`` is relative to the mean of H's diagonal. The record holds ``‖E‖²`` against ``tr(Δ H_d Δᵀ)``, which are
-    equal in exact arithmetic whether or not codes were clamped.
+    ``damp`` is relative to the mean of H's diagonal. The record holds the loss under the damped Hessian that the steps
+    add up to against ``tr(Δ H_d Δᵀ)``, which are equal in exact arithmetic whether or not codes were clamped.
     """
-    weight, hessian, dead = without_dead_columns(problem.weight, problem.hessian)
-    live = replace(problem, weight=weight, hessian=hessian)
-    order = processing_order(hessian, act_order)
-    factor = inverse_factor(hessian[order][:, order], damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
+    diagonal, dead = live_diagonal(problem)
+    order = processing_order(diagonal, act_order)
+    factor = upper_factor(problem.hessian, order, diagonal, damp)
+    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
     if factor.upper is None:
-        plain = nearest.round_site(problem)
-        return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": "nearest: H cannot be factored"})
-    groups = (order // live.grid.width(weight.shape[1])).tolist()
-    refit = None if act_order or static_groups else live
+        return fallback(problem, record)
+    columns = in_order(problem, order)
+    refit = None if act_order or static_groups else problem
+    done = solve(columns, *feedback(factor.upper), problem, refit, block_size)
+    factor.upper = None
+    grids, codes, energy = (columns.scale, columns.zero), done.codes, done.energy
+    del columns, done  # a site's weight several times over
+    codes = codes[torch.argsort(order)].T.contiguous()
+    losses, sizes = row_losses(problem, Rounded(codes, *grids))
+    record |= identity_check(losses + factor.damp * diagonal.mean() * sizes, energy)
+    return Rounded(codes, *grids, record, losses)
+
+
+def live_diagonal(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The diagonal ``[n]`` of H to use, and which of its columns are dead: their input was always 0.
+
+    With a unit diagonal, and 0 as their weight, they neither move nor receive error.
+    """
+    diagonal = problem.hessian.diagonal()
+    dead = diagonal == 0
+    return diagonal.masked_fill(dead, 1.0), dead
+
+
+def fallback(problem: Problem, record: dict) -> Rounded:
+    """Nearest rounding, and the record says why."""
+    plain = nearest.round_site(problem)
+    return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": "nearest: H cannot be factored"})
+
+
+class Columns(NamedTuple):
+    """A weight as a sequential rounding takes it: ``weight [n, m]``, the columns in order, one below the other.
+
+    ``scale`` and ``zero`` are ``[m, groups]``, and ``groups [n]`` is each column's group.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    zero: Tensor
+    groups: Tensor
+
+
+class Solved(NamedTuple):
+    """Codes ``[n, m]`` (uint8) and the loss of each row under the damped Hessian, ``[m]``."""
+
+    codes: Tensor
+    energy: Tensor
+
+
+def in_order(problem: Problem, order: Tensor) -> Columns:
+    """The problem's columns in processing order, dead ones 0, with the grid fitted to all of them."""
+    live = without_dead_columns(problem)
     scale, zero = live.fit()
-    codes, errors = solve(weight[:, order], factor.upper, live, groups, scale, zero, refit, block_size)
-    codes = codes[:, torch.argsort(order)]
-    record |= identity_check(live, codes, scale, zero, errors, factor.damp)
-    return Rounded(codes, scale, zero, record)
+    return Columns(live.weight.T[order].contiguous(), scale, zero, order // problem.grid.width(len(order)))
 
 
-def without_dead_columns(weight: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Columns whose input was always 0 get weight 0 and a unit diagonal: they neither move nor receive error."""
-    dead = hessian.diagonal() == 0
-    count = int(dead.sum())
-    if count:
-        weight = weight.masked_fill(dead, 0.0)
-        hessian = hessian + torch.diag(dead.to(hessian.dtype))
-    return weight, hessian, count
+def without_dead_columns(problem: Problem) -> Problem:
+    """The problem with the weights 0 whose input was always 0."""
+    return replace(problem, weight=problem.weight.masked_fill(problem.hessian.diagonal() == 0, 0.0))
 
 
 def solve(
-    weight: Tensor,
-    upper: Tensor,
-    problem: Problem,
-    groups: list[int],
-    scale: Tensor,
-    zero: Tensor,
-    refit: Problem | None,
-    block_size: int,
-) -> tuple[Tensor, Tensor]:
-    """The column loop over ``weight [m, n]`` in processing order; returns codes and scaled errors ``E``, ``[m, n]``.
+    columns: Columns, linear: Tensor, pivots: Tensor, problem: Problem, refit: Problem | None, block_size: int
+) -> Solved:
+    """The loop over blocks of columns, with ``linear [n, n]`` = I + A and ``pivots [n]`` = D.
 
-    ``groups`` is each column's group. With ``refit``, a group's range is fitted anew, from current values, when
-    its first column is reached, and ``scale`` and ``zero`` are updated in place.
+    With ``refit``, a group's range is fitted anew, from current values, when its first column is reached, and
+    ``columns.scale`` and ``zero`` are updated in place.
     """
-    grid, n = problem.grid, weight.shape[1]
-    width = grid.width(n)
-    block_size = block_size if block_size % width == 0 or width % block_size == 0 else width
-    weight, codes, errors = weight.clone(), torch.empty_like(weight), torch.empty_like(weight)
-    for start in range(0, n, block_size):
-        stop = min(start + block_size, n)
-        for j in range(start, stop):
-            group = groups[j]
-            if refit is not None and j % width == 0:
-                scale[:, group], zero[:, group] = refit.fit_group(weight[:, j : j + width], group)
-            column = weight[:, j]
-            codes[:, j] = grid.encode(column, scale[:, group], zero[:, group])
-            value = grid.decode(codes[:, j], scale[:, group], zero[:, group])
-            errors[:, j] = (column - value) / upper[j, j]
-            weight[:, j + 1 : stop].addr_(errors[:, j], upper[j, j + 1 : stop], alpha=-1)
-        weight[:, stop:].addmm_(errors[:, start:stop], upper[start:stop, stop:], alpha=-1)
-    return codes, errors
+    weight, grid = columns.weight, problem.grid
+    n, m = weight.shape
+    block_size, panel = steps(block_size, grid.width(n) if refit else None)
+    target, codes = weight.clone(), torch.empty(n, m, dtype=torch.uint8, device=weight.device)
+    energy, delta = weight.new_zeros(m), weight.new_empty(min(panel, n), m)
+    for begin in range(0, n, panel):
+        end = min(begin + panel, n)
+        for start in range(begin, end, block_size):
+            stop = min(start + block_size, end)
+            if refit is not None and start % grid.width(n) == 0:
+                fit_group(columns, target, linear, refit, start)
+            groups = columns.groups[start:stop]
+            scale, zero = columns.scale.T[groups].contiguous(), columns.zero.T[groups].contiguous()
+            within = linear[start:stop, start:stop].contiguous()
+            block = Block(target[start:stop], weight[start:stop], within, pivots[start:stop], scale, zero)
+            part = delta[start - begin : stop - begin]
+            round_block(block, grid, codes[start:stop], part, energy)
+            target[stop:end].addmm_(linear[start:stop, stop:end].T, part)
+        target[end:].addmm_(linear[begin:end, end:].T, delta[: end - begin])
+    return Solved(codes, energy)
 
 
-def identity_check(
-    problem: Problem, codes: Tensor, scale: Tensor, zero: Tensor, errors: Tensor, damp: float
-) -> dict[str, float]:
-    """``‖E‖²`` and its relative distance from ``tr(Δ H_d Δᵀ)``."""
-    grid = problem.grid
-    values = grid.decode(grid.grouped(codes), scale.unsqueeze(-1), zero.unsqueeze(-1)).flatten(1)
-    damped = problem.hessian.clone()
-    damped.diagonal().add_(damp * problem.hessian.diagonal().mean())
-    direct = proxy_loss(problem.weight - values, damped).sum().item()
-    energy = errors.double().square().sum().item()
-    return {"error_energy": energy, "identity_error": abs(energy - direct) / max(direct, 1e-30)}
+def steps(block_size: int, width: int | None) -> tuple[int, int]:
+    """Columns of a block and of a panel of blocks; no refitted group (of ``width``) straddles two blocks or panels."""
+    if width is None:
+        return block_size, block_size * PANEL
+    block_size = block_size if width % block_size == 0 else width
+    return block_size, -(-block_size * PANEL // width) * width
+
+
+def fit_group(columns: Columns, target: Tensor, linear: Tensor, problem: Problem, start: int) -> None:
+    """Fit the grid of the group that starts at column ``start`` to what its weights have become.
+
+    Targets are what each column will be rounded at; the values that GPTQ holds at this moment, the best that remain
+    given the columns before, are ``W + (T - W)(I + A)⁻¹`` within the group.
+    """
+    width = problem.grid.width(len(target))
+    own = slice(start, start + width)
+    moved = target[own] - columns.weight[own]
+    moved = torch.linalg.solve_triangular(linear[own, own].T, moved, upper=False, unitriangular=True)
+    values = (columns.weight[own] + moved).T.contiguous()
+    group = start // width
+    columns.scale[:, group], columns.zero[:, group] = problem.fit_group(values, group)
+
+
+def row_losses(problem: Problem, rounded: Rounded) -> tuple[Tensor, Tensor]:
+    """Per row ``Δ H Δᵀ`` and ``Δ Δᵀ`` with weight 0 in dead columns, float64 ``[m]``; no copy of all rows is made."""
+    grid, losses, sizes = problem.grid, [], []
+    parts = (problem.weight, rounded.codes, rounded.scale, rounded.zero)
+    for weight, codes, scale, zero in zip(*(part.split(ROWS) for part in parts), strict=True):
+        values = grid.decode(grid.grouped(codes), scale.unsqueeze(-1), zero.unsqueeze(-1)).flatten(1)
+        delta = without_dead_columns(replace(problem, weight=weight)).weight.sub_(values)
+        losses.append(proxy_loss(delta, problem.hessian))
+        sizes.append(delta.square().sum(1, dtype=torch.float64))
+    return torch.cat(losses), torch.cat(sizes)
+
+
+def identity_check(losses: Tensor, energy: Tensor) -> dict[str, Tensor]:
+    """The loss that the steps add up to and its relative distance from the direct ``losses`` of all rows."""
+    direct, total = losses.sum(), energy.sum(dtype=torch.float64)
+    return {"error_energy": total, "identity_error": (total - direct).abs() / direct.clamp(min=1e-30)}

@@ -1,21 +1,22 @@
 """QuIP's adaptive rounding (arXiv 2307.13304, section 3) and its greedy passes.
 
 With ``H = (I + A) D (I + A)ᵀ``, A strictly upper, column j is rounded as ``Q(w_j + (W - Ŵ) A_:j)``: the same codes as
-GPTQ's (theorem 6 there). A greedy pass then revisits every column with all others fixed; codes are clamped inside each
-step, so that no pass increases the loss. The reference clamps after a pass and clamps the target before: not done here.
+GPTQ's (theorem 6 there), found by the same loop. A greedy pass then revisits every column with all others fixed; codes
+are clamped inside each step, so that no pass increases the loss. The reference clamps after a pass and clamps the
+target before: not done here.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.factor import inverse_factor
+from ptqbench.kernels.gptq import Block, round_block
+from ptqbench.quantize.factor import feedback, upper_factor
 from ptqbench.quantize.problem import Problem, Rounded, processing_order
 from ptqbench.quantize.proxy import proxy_loss
-from ptqbench.rounding import gptq, nearest
+from ptqbench.rounding import gptq
+from ptqbench.rounding.gptq import Columns
 
 STRATEGY = "compensation"
 DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": 128}
@@ -23,67 +24,58 @@ DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": 128}
 
 def round_site(problem: Problem, damp: float, act_order: bool, passes: int, block_size: int) -> Rounded:
     """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
-    weight, hessian, dead = gptq.without_dead_columns(problem.weight, problem.hessian)
-    live = replace(problem, weight=weight, hessian=hessian)
-    n = weight.shape[1]
-    order = processing_order(hessian, act_order)
-    factor = inverse_factor(hessian[order][:, order], damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead}
+    diagonal, dead = gptq.live_diagonal(problem)
+    order = processing_order(diagonal, act_order)
+    factor = upper_factor(problem.hessian, order, diagonal, damp)
+    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
     if factor.upper is None:
-        plain = nearest.round_site(problem)
-        return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": "nearest: H cannot be factored"})
-    scale, zero = live.fit()
-    groups = order // live.grid.width(n)
-    ordered = weight[:, order]
-    codes = ldlq(ordered, feedback(factor.upper), live, scale[:, groups], zero[:, groups], block_size)
-    damped = hessian[order][:, order].clone()
-    damped.diagonal().add_(factor.damp * hessian.diagonal().mean())
-    losses = [_loss(ordered, codes, scale[:, groups], zero[:, groups], damped)]
-    for _ in range(passes):
-        codes = greedy_pass(ordered, codes, damped, live, scale[:, groups], zero[:, groups], block_size)
-        losses.append(_loss(ordered, codes, scale[:, groups], zero[:, groups], damped))
-    return Rounded(codes[:, torch.argsort(order)], scale, zero, {**record, "greedy_losses": losses})
+        return gptq.fallback(problem, record)
+    columns = gptq.in_order(problem, order)
+    done = gptq.solve(columns, *feedback(factor.upper), problem, None, block_size)
+    codes, losses = done.codes, [done.energy.sum(dtype=torch.float64)]
+    factor.upper = None
+    if passes:
+        damped = problem.hessian[order][:, order]
+        damped.diagonal().copy_(diagonal[order] + factor.damp * diagonal.mean())
+        for _ in range(passes):
+            codes = greedy_pass(columns, codes, damped, problem, block_size)
+            losses.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
+    return Rounded(codes[torch.argsort(order)].T.contiguous(), columns.scale, columns.zero, record | named(losses))
 
 
-def feedback(upper: Tensor) -> Tensor:
-    """``A`` with ``H = (I + A) D (I + A)ᵀ``, from GPTQ's ``U`` (``H⁻¹ = UᵀU``): ``I + A = U⁻¹ diag U``."""
-    identity = torch.eye(len(upper), dtype=upper.dtype, device=upper.device)
-    inverse = torch.linalg.solve_triangular(upper, identity, upper=True)
-    return (inverse * upper.diagonal()).triu(1)
+def named(losses: list[Tensor]) -> dict[str, Tensor]:
+    """The losses before the first greedy pass and after each, under the damped Hessian."""
+    return {"greedy_losses": torch.stack(losses)}
 
 
-def ldlq(weight: Tensor, linear: Tensor, problem: Problem, scale: Tensor, zero: Tensor, block_size: int) -> Tensor:
-    """Codes of ``weight [m, n]`` in processing order; ``scale`` and ``zero`` per column, ``[m, n]``."""
-    grid, n = problem.grid, weight.shape[1]
-    codes, delta = torch.empty_like(weight), torch.zeros_like(weight)
-    for start in range(0, n, block_size):
-        stop = min(start + block_size, n)
-        target = weight[:, start:stop] + delta[:, :start] @ linear[:start, start:stop]
-        for j in range(start, stop):
-            codes[:, j] = grid.encode(target[:, j - start], scale[:, j], zero[:, j])
-            delta[:, j] = weight[:, j] - grid.decode(codes[:, j], scale[:, j], zero[:, j])
-            target[:, j - start + 1 :].addr_(delta[:, j], linear[j, j + 1 : stop])
+def decode(columns: Columns, codes: Tensor, problem: Problem) -> Tensor:
+    """The values of ``codes [n, m]``."""
+    return problem.grid.decode(codes, columns.scale.T[columns.groups], columns.zero.T[columns.groups])
+
+
+def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Problem, block_size: int) -> Tensor:
+    """One round of coordinate descent: each column of ``codes [n, m]`` to its best code given the others.
+
+    Column j's best value is ``v_j - (V - W) H_:j / H_jj``: the loop of GPTQ, with ``H_jk / H_kk`` to feed back and the
+    current values instead of the weight.
+    """
+    weight, grid = columns.weight, problem.grid
+    n, m = weight.shape
+    panel, codes, values = block_size * gptq.PANEL, codes.clone(), decode(columns, codes, problem)
+    diagonal, energy = hessian.diagonal().clone(), weight.new_zeros(m)
+    for begin in range(0, n, panel):
+        end = min(begin + panel, n)
+        linear = hessian[begin:end, begin:end] / diagonal[begin:end]
+        slope = hessian[begin:end] @ (values - weight)
+        target = values[begin:end] - slope / diagonal[begin:end, None]
+        change = torch.empty_like(target)
+        for start in range(begin, end, block_size):
+            stop = min(start + block_size, end)
+            own, rest = slice(start - begin, stop - begin), slice(stop - begin, end - begin)
+            groups = columns.groups[start:stop]
+            scale, zero = columns.scale.T[groups].contiguous(), columns.zero.T[groups].contiguous()
+            block = Block(target[own], values[start:stop], linear[own, own], diagonal[start:stop], scale, zero)
+            round_block(block, grid, codes[start:stop], change[own], energy)
+            target[rest].addmm_(linear[own, rest].T, change[own])
+        values[begin:end] -= change
     return codes
-
-
-def greedy_pass(
-    weight: Tensor, codes: Tensor, hessian: Tensor, problem: Problem, scale: Tensor, zero: Tensor, block_size: int
-) -> Tensor:
-    """One round of coordinate descent: each column to its best code given the others."""
-    grid, n = problem.grid, weight.shape[1]
-    codes = codes.clone()
-    values = grid.decode(codes, scale, zero)
-    for start in range(0, n, block_size):
-        stop = min(start + block_size, n)
-        slope = (values - weight) @ hessian[:, start:stop]
-        for j in range(start, stop):
-            wanted = values[:, j] - slope[:, j - start] / hessian[j, j]
-            codes[:, j] = grid.encode(wanted, scale[:, j], zero[:, j])
-            value = grid.decode(codes[:, j], scale[:, j], zero[:, j])
-            slope[:, j - start + 1 :].addr_(value - values[:, j], hessian[j, j + 1 : stop])
-            values[:, j] = value
-    return codes
-
-
-def _loss(weight: Tensor, codes: Tensor, scale: Tensor, zero: Tensor, hessian: Tensor) -> float:
-    return proxy_loss(weight - scale * (codes - zero), hessian).sum().item()

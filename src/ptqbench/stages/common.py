@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ptqbench.manifest import atomic
+
 
 def parser(description: str) -> argparse.ArgumentParser:
     """A parser with ``--spec`` (canonical JSON) and ``--out`` (the manifest or file to write)."""
@@ -33,3 +35,11 @@ class Meter:
         else:
             peak, name = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "cpu"
         return {"seconds": time.monotonic() - self.begun, "peak_memory_bytes": peak, "device": name}
+
+
+def write(file: Path, found: Any) -> None:
+    """Write what a :class:`Download` brings."""
+    from safetensors.torch import save_file
+
+    with atomic(file) as temporary:
+        save_file(found.read(), temporary)

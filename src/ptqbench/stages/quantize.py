@@ -8,10 +8,11 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import atomic, begin, finish, load, verify
+from ptqbench.manifest import Verifier, begin, finish, load, verify
 from ptqbench.progress import progress_bar
 from ptqbench.recipe import modules
-from ptqbench.stages.common import Meter, parser
+from ptqbench.stages.common import Meter, parser, write
+from ptqbench.stages.parts import gather, span
 
 
 @user_facing
@@ -21,28 +22,34 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--statistics", type=Path, required=True, help="the statistics' manifest")
     arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
     arguments.add_argument("--batch-size", type=int, default=8, help="sequences per forward pass, if there are any")
+    arguments.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this job makes")
+    arguments.add_argument("--parts", type=Path, nargs="*", default=[], help="manifests of all parts: make one of them")
     args = arguments.parse_args(argv)
     folder = begin(args.out)
-    with one_device() as device:
+    adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
+    code = fingerprint(["ptqbench.stages.quantize", adapter, *modules(args.spec["method"])])
+    if args.parts:
+        files, record = gather(args.parts, folder)
+        finish(args.out, args.spec, code, files, **record)
+        return
+    with one_device() as device, Verifier(args.statistics) as statistics:
         meter = Meter(device)
-        files, record = run(args, folder, device)
-        adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
-        code = fingerprint(["ptqbench.stages.quantize", adapter, *modules(args.spec["method"])])
+        files, record = run(args, folder, device, statistics)
         finish(args.out, args.spec, code, files, **record, **meter.read())
 
 
-def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any]]:
+def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[list[Path], dict[str, Any]]:
     import torch
     from transformers import AutoModelForCausalLM
 
     from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.models.skeleton import Skeleton
+    from ptqbench.pipeline import Background, Download
     from ptqbench.quantize.mixed import choose_widths, scheme_grid
     from ptqbench.quantize.propagate import PropagatedCell
 
     checkpoint = Checkpoint(Path(verify(args.model)["source"]))
-    verify(args.statistics)
     verify(args.calibration)
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     tokens = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
@@ -50,6 +57,7 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
     cell = PropagatedCell(
         checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), tokens
     )
+    cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], checkpoint.n_blocks)
     with torch.enable_grad():
         cell.prepare()
     if scheme["bits"] == "mixed":
@@ -63,33 +71,27 @@ def run(args: Any, folder: Path, device: str) -> tuple[list[Path], dict[str, Any
         blocks = cell.propagated(skeleton, args.batch_size)
     record: dict[str, Any] = {"layers": [], "transforms": [], "packed_bytes": 0, "n_weights": 0}
     files = []
-    with progress_bar("quantize: block", total=checkpoint.n_blocks) as bar:
-        for index, (block, notes) in enumerate(blocks):
+    with progress_bar("quantize: block", total=len(cell.span)) as bar, Background() as writer:
+        for index, (block, notes) in zip(cell.span, blocks, strict=True):
             files.append(folder / f"block-{index:03d}.safetensors")
-            save(files[-1], block)
+            writer.submit(write, files[-1], Download(state_of(block)))
             record["layers"] += block.records
             record["transforms"] += notes
             record["packed_bytes"] += sum(linear.packed_bytes for linear in block.linears.values())
             record["n_weights"] += sum(linear.codes.numel() for linear in block.linears.values())
             bar(1, f"of {recipe['name']} {scheme['name']}")
     outside = cell.outside()
-    files.append(folder / "outside.safetensors")
-    write(files[-1], outside.tensors)
+    if args.part[0] == 0:
+        files.append(folder / "outside.safetensors")
+        write(files[-1], Download(outside.tensors))
     widths = {f"{block}.{site}": bits for (block, site), bits in cell.widths.items()}
     return files, {**record, "config": outside.config, "widths": widths}
 
 
-def save(file: Path, block: Any) -> None:
+def state_of(block: Any) -> dict[str, Any]:
     """Codes and grids of a block, and under ``float.`` the tensors that transforms changed."""
     state = {key: t for name, linear in block.linears.items() for key, t in linear.state(name).items()}
-    write(file, state | {f"float.{name}": tensor for name, tensor in block.tensors.items()})
-
-
-def write(file: Path, tensors: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    with atomic(file) as temporary:
-        save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, temporary)
+    return state | {f"float.{name}": tensor for name, tensor in block.tensors.items()}
 
 
 if __name__ == "__main__":

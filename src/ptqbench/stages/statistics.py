@@ -8,9 +8,9 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import atomic, begin, finish, load, verify
+from ptqbench.manifest import begin, finish, load, verify
 from ptqbench.progress import progress_bar
-from ptqbench.stages.common import Meter, parser
+from ptqbench.stages.common import Meter, parser, write
 
 
 @user_facing
@@ -32,12 +32,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: Any, folder: Path, device: str) -> list[Path]:
     import torch
-    from safetensors.torch import save_file
 
     from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
-    from ptqbench.models.collect import watching
-    from ptqbench.models.skeleton import Skeleton, run_block
+    from ptqbench.models.collect import collect_blocks
+    from ptqbench.models.skeleton import Skeleton
+    from ptqbench.pipeline import Background, Download
 
     checkpoint = Checkpoint(Path(verify(args.model)["source"]))
     verify(args.calibration)
@@ -46,18 +46,10 @@ def run(args: Any, folder: Path, device: str) -> list[Path]:
     skeleton = Skeleton(checkpoint, torch.device(device), dtype, args.spec["model"]["trust_remote_code"])
     inputs = skeleton.inputs(tokens, args.batch_size)
     files = []
-    with progress_bar("statistics: block", total=checkpoint.n_blocks) as bar:
-        for index in range(checkpoint.n_blocks):
-            block = skeleton.block(index, checkpoint.block(index))
-            sites = checkpoint.adapter.sites(checkpoint.config, index)
-            with watching(block, sites, args.spec["statistics"]) as accumulators:
-                for item, hidden in zip(inputs, run_block(block, inputs), strict=True):
-                    item.hidden = hidden
-            skeleton.release(index)
-            found = {key: value for name, site in accumulators.items() for key, value in site.finish(name).items()}
+    with progress_bar("statistics: block", total=checkpoint.n_blocks) as bar, Background() as writer:
+        for index, (_, found) in enumerate(collect_blocks(skeleton, inputs, args.spec["statistics"])):
             files.append(folder / f"block-{index:03d}.safetensors")
-            with atomic(files[-1]) as temporary:
-                save_file(found, temporary)
+            writer.submit(write, files[-1], Download(found))
             bar(1)
     return files
 

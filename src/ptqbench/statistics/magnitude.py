@@ -15,10 +15,17 @@ def start(n: int, device: torch.device) -> State:
 
 def update(state: State, x: Tensor) -> None:
     """Add inputs ``[tokens, n]``."""
-    size = x.float().abs()
-    state["sum"] += size.sum(0, dtype=torch.float64)
-    if len(size):
-        torch.maximum(state["max"], size.amax(0), out=state["max"])
+    if not len(x):
+        return
+    if x.is_cuda:
+        from ptqbench.kernels import columns
+
+        total, largest = columns.magnitudes(x)
+    else:
+        size = x.float().abs()
+        total, largest = size.sum(0, dtype=torch.float64), size.amax(0)
+    state["sum"] += total
+    torch.maximum(state["max"], largest, out=state["max"])
 
 
 def finish(state: State, tokens: int) -> State:

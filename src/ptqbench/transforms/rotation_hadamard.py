@@ -16,14 +16,14 @@ from ptqbench.quantize.state import BlockState
 STRATEGY = "rotation"
 DEFAULTS = {"r2": True, "seed": 0}
 
-Rotations = dict[str, Any]  # "r1": [d, d] float64, "r2": one [head_dim, head_dim] or None per block
+Rotations = dict[str, Any]  # "r1": of order d, "r2": one [head_dim, head_dim] float64 or None per block
 
 
 def prepare(cell: Cell, r2: bool, seed: int) -> Rotations:
     """Draw R1 and, where values have heads, every block's R2."""
     width = cell.state(0).value_width if r2 else None
     heads = [random_hadamard(width, seed + 1 + block).matrix() if width else None for block in range(cell.n_blocks)]
-    return {"r1": random_hadamard(int(cell.checkpoint.text_config["hidden_size"]), seed).matrix(), "r2": heads}
+    return {"r1": random_hadamard(int(cell.checkpoint.text_config["hidden_size"]), seed), "r2": heads}
 
 
 def apply(state: BlockState, grid: Grid, prepared: Rotations, r2: bool, seed: int) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from ptqbench.transforms import rotation_hadamard
 
 STRATEGY = "rotation"
 ALSO = "optimization"
+SCATTERS = False
 DEFAULTS = {"steps": 120, "rate": 1.0, "objective": "block", "seed": 0}
 
 Rotations = dict[str, Any]
@@ -58,7 +59,10 @@ def learn(
     """Cayley descent with a cosine rate; the state of least loss over a full round of blocks is returned."""
     device = cell.device
     heads = [index for index, r2 in enumerate(start["r2"]) if r2 is not None]
-    current = {"r1": start["r1"].to(device), "r2": [None if r2 is None else r2.to(device) for r2 in start["r2"]]}
+    current = {
+        "r1": start["r1"].matrix().to(device),
+        "r2": [None if r2 is None else r2.to(device) for r2 in start["r2"]],
+    }
     around = 1 if whole else cell.n_blocks
     best, best_loss = current, _round_loss(loss, current, around)
     first = best_loss

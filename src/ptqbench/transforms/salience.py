@@ -52,19 +52,16 @@ def search(
     salience = foldable(state, site, statistics.mean_abs)
     size = foldable(state, site, relative_size(torch.cat([weight for weight, _, _ in parts]), grid))
 
-    def loss_of(scale: Tensor) -> float:
-        losses = [(scaled_loss(weight, scale, hessian, grid), tokens) for weight, hessian, tokens in parts]
-        return sum(loss * tokens / max(statistics.tokens, 1) for loss, tokens in losses)
+    def loss_of(scale: Tensor) -> Tensor:
+        losses = [scaled_loss(weight, scale, hessian, grid) * tokens for weight, hessian, tokens in parts]
+        return torch.stack(losses).sum() / max(statistics.tokens, 1)
 
-    identity = loss_of(torch.ones_like(salience))
-    best, best_scale, best_ratio = identity, None, 0.0
-    for step in range(steps + 1):
-        ratio = step / steps
-        scale = candidate(salience, size if duo else None, ratio)
-        loss = loss_of(scale)
-        if loss < best:
-            best, best_scale, best_ratio = loss, scale, ratio
-    return best_scale, {"ratio": best_ratio, "relative_loss": best / max(identity, 1e-30)}
+    scales = [torch.ones_like(salience)]
+    scales += [candidate(salience, size if duo else None, step / steps) for step in range(steps + 1)]
+    losses = torch.stack([loss_of(scale) for scale in scales]).tolist()
+    best = min(range(len(scales)), key=losses.__getitem__)  # the first of equals: identity
+    record = {"ratio": max(best - 1, 0) / steps, "relative_loss": losses[best] / max(losses[0], 1e-30)}
+    return scales[best] if best else None, record
 
 
 def candidate(salience: Tensor, size: Tensor | None, ratio: float) -> Tensor:
@@ -83,10 +80,10 @@ def relative_size(weight: Tensor, grid: Grid) -> Tensor:
     return (size / size.amax(-1, keepdim=True).clamp(min=1e-12)).flatten(1).mean(0)
 
 
-def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> float:
+def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> Tensor:
     """Proxy loss of rounding ``W diag(s)`` to nearest and undoing the scale."""
     scaled = grid.grouped(weight * scale)
     low, high = scaled.amin(-1), scaled.amax(-1)
     step, zero = (value.unsqueeze(-1) for value in grid.from_bounds(low, high))
     rounded = grid.decode(grid.encode(scaled, step, zero), step, zero).flatten(1) / scale
-    return proxy_loss(weight - rounded, hessian).sum().item()
+    return proxy_loss(weight - rounded, hessian).sum()

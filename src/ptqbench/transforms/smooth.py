@@ -34,5 +34,5 @@ def apply(state: BlockState, grid: Grid, alpha: float) -> list[dict[str, Any]]:
         size = weights.abs().amax(0).clamp(min=FLOOR)
         scale = (largest.pow(alpha) / size.pow(1 - alpha)).clamp(min=FLOOR)
         fold_scale(state, site, scale)
-        records.append({"site": site.name, "largest_scale": scale.max().item()})
+        records.append({"site": site.name, "largest_scale": scale.max()})
     return records

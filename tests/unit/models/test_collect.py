@@ -12,7 +12,7 @@ from torch import nn
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
 from ptqbench.models.skeleton import Skeleton, run_block
-from ptqbench.statistics.hessian import from_triangle
+from ptqbench.statistics.hessian import unfold
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -35,7 +35,7 @@ def test_every_linear_of_a_site_reads_what_was_accumulated(tmp_path: Path, famil
         found = accumulators[site.name].finish(site.name)
         for linear in site.linears:
             x = torch.cat(read[linear])
-            hessian = from_triangle(found[f"{site.name}.hessian"], x.shape[1]).double()
+            hessian = unfold(found[f"{site.name}.hessian"], x.shape[1]).double()
             torch.testing.assert_close(hessian, x.T @ x / len(x), rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(found[f"{site.name}.max_abs"].double(), x.abs().amax(0))
         assert found[f"{site.name}.tokens"].item() == tokens().numel()

@@ -17,7 +17,7 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
 from ptqbench.models.experts import fuse, slice_of, weight_view
 from ptqbench.models.skeleton import Skeleton, run_block
-from ptqbench.statistics.hessian import from_triangle
+from ptqbench.statistics.hessian import unfold
 
 CPU = torch.device("cpu")
 
@@ -79,7 +79,7 @@ def test_every_expert_accumulates_the_tokens_routed_to_it(tmp_path: Path, family
         counts = [found[f"{site.name}.tokens"].item() for site in sites if site.routed and site.stage == kind]
         assert sum(counts) == tokens().numel() * index.shape[1]
     assert found["mlp.tokens"].item() == tokens().numel()
-    torch.testing.assert_close(from_triangle(found["mlp.hessian"], 64), x.T @ x / len(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(unfold(found["mlp.hessian"], 64), x.T @ x / len(x), rtol=1e-4, atol=1e-5)
     for site in (site for site in sites if site.routed):
         rows = x[(index == int(site.name.split(".")[1])).any(1)]
         assert found[f"{site.name}.tokens"].item() == len(rows)
@@ -87,9 +87,7 @@ def test_every_expert_accumulates_the_tokens_routed_to_it(tmp_path: Path, family
             gate, up = (weight_view(block, linear) for linear in names_of(site.linears[0]))
             rows = F.silu(rows @ gate.T) * (rows @ up.T)
         expected = rows.T @ rows / max(len(rows), 1)
-        torch.testing.assert_close(
-            from_triangle(found[f"{site.name}.hessian"], rows.shape[1]), expected, rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(unfold(found[f"{site.name}.hessian"], rows.shape[1]), expected, rtol=1e-4, atol=1e-5)
     experts: Any = block.get_submodule("mlp.experts")
     assert not hasattr(experts, "observer")
 

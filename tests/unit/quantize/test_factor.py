@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_problems import inputs
 
-from ptqbench.quantize.factor import LARGEST_DAMP, inverse_factor
+from ptqbench.quantize.factor import LARGEST_DAMP, Factor, feedback, inverse, reverse, upper_factor
 
 
 def moment(n: int, tokens: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -18,9 +18,14 @@ def damped(hessian: torch.Tensor, damp: float) -> torch.Tensor:
     return hessian + damp * hessian.diagonal().mean() * torch.eye(len(hessian), dtype=hessian.dtype)
 
 
+def factored(hessian: torch.Tensor, damp: float) -> Factor:
+    return upper_factor(hessian, torch.arange(len(hessian)), hessian.diagonal(), damp)
+
+
 def assert_inverts(upper: torch.Tensor | None, hessian: torch.Tensor, tolerance: float) -> None:
     assert upper is not None
     assert torch.equal(upper, upper.triu())
+    upper = inverse(upper)
     assert (upper.diagonal() > 0).all()
     error = upper.T @ upper @ hessian - torch.eye(len(hessian), dtype=hessian.dtype)
     assert error.abs().max() < tolerance
@@ -29,7 +34,7 @@ def assert_inverts(upper: torch.Tensor | None, hessian: torch.Tensor, tolerance:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-2)])
 def test_is_the_upper_factor_of_the_inverse(dtype: torch.dtype, tolerance: float) -> None:
     hessian = moment(24, 200, dtype)
-    factor = inverse_factor(hessian, 0.01)
+    factor = factored(hessian, 0.01)
     assert (factor.damp, factor.attempts) == (0.01, 1)
     assert factor.upper is not None
     assert factor.upper.dtype == dtype
@@ -39,7 +44,7 @@ def test_is_the_upper_factor_of_the_inverse(dtype: torch.dtype, tolerance: float
 def test_fewer_tokens_than_channels() -> None:
     hessian = moment(32, 10)
     assert torch.linalg.matrix_rank(hessian) == 10
-    factor = inverse_factor(hessian, 0.01)
+    factor = factored(hessian, 0.01)
     assert factor.damp == 0.01
     assert_inverts(factor.upper, damped(hessian, 0.01), 1e-9)
 
@@ -47,7 +52,7 @@ def test_fewer_tokens_than_channels() -> None:
 def test_the_ladder_damps_what_cannot_be_factored() -> None:
     hessian = moment(32, 10)
     hessian = hessian - 2e-3 * hessian.diagonal().mean() * torch.eye(32)  # as rounding noise would, only larger
-    factor = inverse_factor(hessian, 0.0)
+    factor = factored(hessian, 0.0)
     assert factor.attempts == 4  # 0, 1e-4, 1e-3, 1e-2
     assert factor.damp == pytest.approx(1e-2)
     assert_inverts(factor.upper, damped(hessian, factor.damp), 1e-9)
@@ -58,22 +63,23 @@ def test_duplicated_channels() -> None:
     x[:, 5] = x[:, 4]
     hessian = x.T @ x / len(x)
     assert torch.linalg.matrix_rank(hessian) == 15
-    assert_inverts(inverse_factor(hessian, 1e-4).upper, damped(hessian, 1e-4), 1e-8)
+    assert_inverts(factored(hessian, 1e-4).upper, damped(hessian, 1e-4), 1e-8)
 
 
 def test_double_precision_is_tried_before_more_damping() -> None:
-    hessian = torch.full((32, 32), 2.0**23) + torch.eye(32)  # exact in float32; its Cholesky factor is not
-    factor = inverse_factor(hessian, 0.0)
+    x = torch.randint(1, 4000, (1, 128), generator=torch.Generator().manual_seed(0)).float()
+    hessian = x.T @ x + torch.eye(128)  # integers, exact in float32; the Cholesky factor is not
+    factor = factored(hessian, 0.0)
     assert (factor.damp, factor.attempts, factor.dtype) == (0.0, 2, "float64")
     assert factor.upper is not None
     assert factor.upper.dtype == torch.float32
     assert_inverts(factor.upper.double(), hessian.double(), 2.0)
-    assert inverse_factor(hessian.double(), 0.0).attempts == 1
+    assert factored(hessian.double(), 0.0).attempts == 1
 
 
 def test_gives_up_on_a_matrix_that_no_damping_saves() -> None:
     hessian = -torch.eye(4) + 0.5
-    factor = inverse_factor(hessian, 0.01)
+    factor = factored(hessian, 0.01)
     assert factor.upper is None
     assert factor.attempts == 6  # three rungs up to LARGEST_DAMP, in two precisions
     assert LARGEST_DAMP == 1.0
@@ -81,6 +87,30 @@ def test_gives_up_on_a_matrix_that_no_damping_saves() -> None:
 
 def test_a_damp_above_the_ladder_is_taken_as_asked() -> None:
     hessian = moment(24, 200)
-    factor = inverse_factor(hessian, 5 * LARGEST_DAMP)
+    factor = factored(hessian, 5 * LARGEST_DAMP)
     assert (factor.damp, factor.attempts) == (5 * LARGEST_DAMP, 1)
     assert_inverts(factor.upper, damped(hessian, factor.damp), 1e-9)
+
+
+def test_a_permuted_matrix_is_factored_in_its_order() -> None:
+    hessian = moment(24, 200)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+    factor = upper_factor(hessian, order, hessian.diagonal(), 0.01)
+    assert_inverts(factor.upper, damped(hessian, 0.01)[order][:, order], 1e-9)
+
+
+def test_feedback_is_the_unit_factor_and_its_pivots() -> None:
+    hessian = moment(24, 200)
+    factor = factored(hessian, 0.01)
+    assert factor.upper is not None
+    linear, pivots = feedback(factor.upper)
+    assert (linear.diagonal() == 1).all()
+    torch.testing.assert_close(linear * pivots @ linear.T, damped(hessian, 0.01))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 10])
+def test_values_turn_around_in_place(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptqbench.quantize.factor.CHUNK", 2)
+    values = torch.arange(n)
+    reverse(values)
+    assert values.tolist() == list(range(n))[::-1]

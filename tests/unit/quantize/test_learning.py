@@ -123,4 +123,4 @@ def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> No
         None,
         (torch.cat([found.bounds[n][0] for n in site.linears]), torch.cat([found.bounds[n][1] for n in site.linears])),
     )
-    assert (rounded(found).codes - nearest.round_site(same_grid).codes).abs().max() <= 1
+    assert (rounded(found).codes.int() - nearest.round_site(same_grid).codes.int()).abs().max() <= 1

@@ -126,7 +126,7 @@ def test_one_search_serves_all_experts(mixtral: tuple[Path, Path]) -> None:
 
     def total(scale: Tensor) -> float:
         experts = [(state.stacked(site), state.statistics[site.name]) for site in group if site.linears]
-        return sum(scaled_loss(w, scale, own.hessian, grid) * own.tokens for w, own in experts)
+        return sum(scaled_loss(w, scale, own.hessian, grid).item() * own.tokens for w, own in experts)
 
     assert record["relative_loss"] == pytest.approx(total(scale) / total(torch.ones(64)), rel=1e-4)
     assert record["relative_loss"] < 1
@@ -146,24 +146,25 @@ def with_traffic(cell: Cell, index: int, counts: dict[int, int]) -> Any:
         expert = int(site.name.split(".")[1]) if site.routed else -1
         accumulator.update(torch.randn(counts.get(expert, 500), n, generator=generator))
         tensors |= accumulator.finish(site.name)
-    state.statistics = read_statistics(tensors, state.sites, cell.device, "test")
+    state.statistics = read_statistics(dict(tensors), state.sites, cell.device, "test")
     return state, tensors
 
 
 def test_little_traffic_shrinks_to_the_prior_and_none_rounds_to_nearest(mixtral: tuple[Path, Path]) -> None:
+    from ptqbench.quantize.records import settle
     from ptqbench.quantize.site import nearest_losses, quantize_site
-    from ptqbench.statistics.hessian import from_triangle
+    from ptqbench.statistics.hessian import unfold
 
     grid = Grid(3, 32)
     cell = make_cell(*mixtral, {"transform": "salience", "rounding": "gptq"}, grid)
     state, tensors = with_traffic(cell, 0, {1: 24, 2: 0})
-    everyone = from_triangle(tensors["mlp.hessian"], 64)
-    own = from_triangle(tensors["mlp.1.hessian"], 64)
+    everyone = unfold(tensors["mlp.hessian"], 64)
+    own = unfold(tensors["mlp.1.hessian"], 64)
     torch.testing.assert_close(state.statistics["mlp.1"].hessian, (24 * own + 8 * everyone) / 32)
     torch.testing.assert_close(state.statistics["mlp.2"].hessian, everyone)
-    down = from_triangle(tensors["mlp_out.1.hessian"], 128)
+    down = unfold(tensors["mlp_out.1.hessian"], 128)
     power = sum(
-        tensors[f"mlp_out.{e}.tokens"] * from_triangle(tensors[f"mlp_out.{e}.hessian"], 128).diagonal().mean()
+        tensors[f"mlp_out.{e}.tokens"] * unfold(tensors[f"mlp_out.{e}.hessian"], 128).diagonal().mean()
         for e in range(4)
     ) / sum(tensors[f"mlp_out.{e}.tokens"] for e in range(4))
     torch.testing.assert_close(state.statistics["mlp_out.1"].hessian, (24 * down + 16 * power * torch.eye(128)) / 40)
@@ -171,10 +172,11 @@ def test_little_traffic_shrinks_to_the_prior_and_none_rounds_to_nearest(mixtral:
     torch.linalg.cholesky(state.statistics["mlp_out.1"].hessian)  # of full rank, though 24 tokens are not
 
     cell.recipe["transform"] = []
-    state.nearest_loss = nearest_losses(state, grid)
+    state.nearest_loss = nearest_losses(state, state.sites, grid)
     result = QuantizedBlock()
     for site in state.sites:
         quantize_site(state, site, cell.recipe, grid, result)
+    settle(result.records)
     records = {record["linear"].removeprefix("0.block_sparse_moe.experts."): record for record in result.records}
     for leaf in ("w1", "w2", "w3"):
         assert records[f"2.{leaf}"]["fallback"].startswith("nearest: no calibration token")

@@ -15,6 +15,7 @@ from small_problems import inputs, make_problem, values
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Bounds, Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.records import settle
 from ptqbench.ranges import minmax, search
 from ptqbench.rounding import gptq, nearest
 
@@ -27,7 +28,9 @@ ORDERS = {"act_order": (True, True), "static": (False, True), "dynamic": (False,
 
 
 def solve(problem: Problem, **changes: Any) -> Rounded:
-    return gptq.round_site(problem, **{**gptq.DEFAULTS, **changes})
+    found = gptq.round_site(problem, **{**gptq.DEFAULTS, **changes})
+    settle([found.record])
+    return found
 
 
 def loss(rounded: Rounded, problem: Problem) -> float:
@@ -183,3 +186,23 @@ def test_fixed_ranges_are_not_refitted() -> None:
     fixed = replace(plain, fixed=(0.7 * low, 0.7 * high), bounds=None)
     found = solve(fixed, act_order=False, static_groups=False)
     assert torch.equal(found.scale, plain.grid.from_bounds(0.7 * low, 0.7 * high)[0])
+
+
+def test_losses_of_rows_are_those_of_the_codes() -> None:
+    """Also where a column is dead and its weight is not 0."""
+    problem = make_problem(10, 16, Grid(3, 8))
+    problem.hessian[3], problem.hessian[:, 3] = 0, 0
+    found = solve(problem)
+    assert found.losses is not None
+    torch.testing.assert_close(found.losses, proxy_loss(problem.weight - values(found, problem.grid), problem.hessian))
+
+
+def test_losses_do_not_depend_on_how_many_rows_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem(10, 16, Grid(3, 8))
+    whole = solve(problem)
+    monkeypatch.setattr(gptq, "ROWS", 4)
+    parts = solve(problem)
+    assert whole.losses is not None
+    assert parts.losses is not None
+    torch.testing.assert_close(parts.losses, whole.losses)
+    assert parts.record["error_energy"] == whole.record["error_energy"]

@@ -15,13 +15,16 @@ from small_problems import make_problem, values
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.records import settle
 from ptqbench.rounding import gptq, ldlq, nearest
 
 GRIDS = [Grid(2, 4), Grid(3, 8), Grid(4, -1), Grid(3, -1, symmetric=True), Grid(2, 8, symmetric=True)]
 
 
 def solve(problem: Problem, **changes: Any) -> Rounded:
-    return ldlq.round_site(problem, **{**ldlq.DEFAULTS, **changes})
+    found = ldlq.round_site(problem, **{**ldlq.DEFAULTS, **changes})
+    settle([found.record])
+    return found
 
 
 @pytest.mark.parametrize("act_order", [True, False])
@@ -45,6 +48,7 @@ def test_without_passes_it_is_gptq_code_for_code(grid: Grid, act_order: bool, da
     problem = make_problem(24, 96, grid, tokens=60)
     found = solve(problem, passes=0, damp=damp, act_order=act_order, block_size=20)
     expected = gptq.round_site(problem, damp=damp, act_order=act_order, static_groups=True, block_size=32)
+    settle([expected.record])
     assert torch.equal(found.codes, expected.codes)
     assert torch.equal(found.scale, expected.scale)
     assert torch.equal(found.zero, expected.zero)
@@ -65,13 +69,12 @@ def test_greedy_passes_never_increase_the_loss_and_do_decrease_it(grid: Grid) ->
 
 def test_greedy_passes_are_monotone_from_any_start_and_stop_at_a_fixed_point() -> None:
     problem = make_problem(16, 48, Grid(2, -1))
-    grid = problem.grid
-    scale, zero = (value.expand(16, 48) for value in problem.fit())
-    codes = torch.randint(0, 4, (16, 48), generator=torch.Generator().manual_seed(0)).double()
+    columns = gptq.in_order(problem, torch.arange(48))
+    codes = torch.randint(0, 4, (48, 16), generator=torch.Generator().manual_seed(0))
     losses, states = [], [codes]
     for _ in range(40):
-        losses.append(proxy_loss(problem.weight - grid.decode(states[-1], scale, zero), problem.hessian))
-        states.append(ldlq.greedy_pass(problem.weight, states[-1], problem.hessian, problem, scale, zero, 16))
+        losses.append(proxy_loss(problem.weight - ldlq.decode(columns, states[-1], problem).T, problem.hessian))
+        states.append(ldlq.greedy_pass(columns, states[-1], problem.hessian, problem, 4))
     assert all((after <= before * (1 + 1e-12)).all() for before, after in pairwise(losses))
     assert (losses[-1] < 0.5 * losses[0]).all()
     assert torch.equal(states[-1], states[-2])

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsC
 
 from ptqbench.data.calibration import read_tokens
 from ptqbench.manifest import read_result, verify
-from ptqbench.statistics.hessian import from_triangle
+from ptqbench.statistics.hessian import unfold
 
 # `chain` comes from conftest.py; its paths are relative to the folder that the stages ran in, the present one
 
@@ -67,7 +67,7 @@ def test_statistics_are_those_of_the_whole_model(chain) -> None:
         found = load_file(chain.statistics.parent / f"block-{block:03d}.safetensors")
         for site, linear in (("attention", "self_attn.v_proj"), ("mlp_out", "mlp.down_proj")):
             x = read[f"model.layers.{block}.{linear}"].double()
-            hessian = from_triangle(found[f"{site}.hessian"], x.shape[1]).double()
+            hessian = unfold(found[f"{site}.hessian"], x.shape[1]).double()
             torch.testing.assert_close(hessian, x.T @ x / len(x), rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(found[f"{site}.mean_abs"].double(), x.abs().mean(0), rtol=1e-5, atol=1e-7)
             assert found[f"{site}.tokens"].item() == 8 * 32 == len(x)
@@ -91,7 +91,7 @@ def test_the_recorded_loss_is_that_of_the_exported_weights(chain) -> None:
         for name, record in records.items():
             if name.startswith(f"{block}.") and (site := sites.get(name.rsplit(".", 1)[1])):
                 delta = (before[f"model.layers.{name}"] - after[f"model.layers.{name}"]).double()
-                hessian = from_triangle(found[f"{site}.hessian"], delta.shape[1]).double()
+                hessian = unfold(found[f"{site}.hessian"], delta.shape[1]).double()
                 loss = ((delta @ hessian) * delta).sum().item()
                 assert record["proxy_loss"] == pytest.approx(loss, rel=1e-3)
                 assert record["proxy_loss"] < record["nearest_proxy_loss"]

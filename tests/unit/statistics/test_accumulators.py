@@ -58,16 +58,28 @@ def test_half_precision_inputs_do_not_overflow(module: ModuleType) -> None:
 def test_hessian_is_the_mean_outer_product() -> None:
     x = inputs()
     triangle = accumulate(hessian, x, [50] * 4)["hessian"]
-    assert triangle.shape == (12 * 13 // 2,)
-    full = hessian.from_triangle(triangle, 12)
+    assert triangle.numel() == 12 * 13 // 2
+    full = hessian.unfold(triangle, 12)
     torch.testing.assert_close(full.double(), x.double().T @ x.double() / 200, rtol=1e-5, atol=1e-2)
     assert torch.equal(full, full.T)
     assert torch.linalg.eigvalsh(full.double()).min() > -1e-3
 
 
-def test_a_triangle_is_read_row_by_row() -> None:
-    expected = torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0], [3.0, 5.0, 6.0]])
-    assert torch.equal(hessian.from_triangle(torch.arange(1.0, 7.0), 3), expected)
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 7, 12])
+def test_a_triangle_is_folded_and_unfolded(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hessian, "BLOCK", 5)
+    matrix = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).double()
+    matrix = matrix + matrix.T
+    folded = hessian.fold(matrix.triu())
+    assert sorted(folded.flatten().tolist()) == sorted(matrix[torch.ones(n, n).triu() == 1].tolist())
+    assert torch.equal(hessian.unfold(folded, n), matrix)
+
+
+def test_blocks_of_a_wide_site_make_the_same_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = inputs()
+    whole = accumulate(hessian, x, [50] * 4)["hessian"]
+    monkeypatch.setattr(hessian, "BLOCK", 5)
+    torch.testing.assert_close(accumulate(hessian, x, [50] * 4)["hessian"], whole)
 
 
 def test_magnitude() -> None:
