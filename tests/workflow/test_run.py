@@ -27,6 +27,7 @@ CELL_COLUMNS = {
     "model": pl.String,
     "calibration": pl.String,
     "method": pl.String,
+    "structure": pl.String,
     "strategy": pl.List(pl.String),
     "scheme": pl.String,
     "bits": pl.Int64,
@@ -38,6 +39,10 @@ CELL_COLUMNS = {
     "proxy_loss": pl.Float64,
     "fallbacks": pl.List(pl.String),
     "propagate": pl.Boolean,
+    "format": pl.String,
+    "checkpoint": pl.String,
+    "served_bytes": pl.Int64,
+    "serve_flags": pl.List(pl.String),
 }
 
 

@@ -30,7 +30,7 @@ def longest(suite: dict[str, Any], context: int) -> int:
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows ``task, metric, value, stderr, n``: accuracy of every set and of its categories; POPE's kind has F1 too.
 
-    The row of a whole set also has ``items``: each question's answer and score.
+    The row of a whole set also has each question's score in ``items`` and its answer in ``answers``.
     """
     rows = []
     limit, size, length = suite.get("limit"), suite.get("batch_size", 16), suite.get("max_tokens", MAX_TOKENS)
@@ -59,23 +59,22 @@ def load(source: str, limit: int | None) -> list[Item]:
 def summary(name: str, items: list[Item], answers: list[str]) -> list[dict[str, Any]]:
     """The rows of one set."""
     scores = [score(item, answer) for item, answer in zip(items, answers, strict=True)]
-    kept = [{"answer": answer, "score": value} for answer, value in zip(answers, scores, strict=True)]
-    rows = [{**accuracy(name, scores), "items": kept}]
+    rows = [{**accuracy(name, scores, "acc"), "items": scores, "answers": answers}]
     categories = sorted({item.category for item in items if item.category})
     for category in categories:
         chosen = [value for item, value in zip(items, scores, strict=True) if item.category == category]
-        rows.append(accuracy(f"{name}/{category}", chosen))
+        rows.append(accuracy(f"{name}/{category}", chosen, "acc_of_category"))
     if categories and {answer for item in items for answer in item.answers} <= {"yes", "no"}:
         rows.append({"task": name, "metric": "f1", "value": f1(items, answers), "stderr": math.nan, "n": len(items)})
     return rows
 
 
-def accuracy(task: str, scores: list[float]) -> dict[str, Any]:
+def accuracy(task: str, scores: list[float], metric: str) -> dict[str, Any]:
     """Mean score and its standard error over questions."""
     n = len(scores)
     mean = sum(scores) / n
     spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (n - 1) / n) if n > 1 else math.nan
-    return {"task": task, "metric": "accuracy", "value": mean, "stderr": spread, "n": n}
+    return {"task": task, "metric": metric, "value": mean, "stderr": spread, "n": n}
 
 
 def score(item: Item, answer: str) -> float:

@@ -49,8 +49,9 @@ def test_votes_leave_one_out() -> None:
 def test_rows_of_a_set_with_categories() -> None:
     items = [Item(b"", "?", (right,), category=kind) for right, kind in [("yes", "a"), ("no", "a"), ("no", "b")]]
     whole, first, second, f1 = images.summary("pope", items, ["yes", "yes", "no"])
-    assert (whole["task"], whole["metric"], whole["value"], whole["n"]) == ("pope", "accuracy", pytest.approx(2 / 3), 3)
-    assert whole["items"][1] == {"answer": "yes", "score": 0.0}
+    assert (whole["task"], whole["metric"], whole["value"], whole["n"]) == ("pope", "acc", pytest.approx(2 / 3), 3)
+    assert whole["items"] == [1.0, 0.0, 1.0]
+    assert whole["answers"] == ["yes", "yes", "no"]
     assert [(row["task"], row["value"]) for row in (first, second)] == [("pope/a", 0.5), ("pope/b", 1.0)]
     assert f1["value"] == pytest.approx(2 / 3)  # precision 1/2, recall 1
     assert whole["stderr"] == pytest.approx((2 / 9 / 2) ** 0.5)

@@ -134,6 +134,10 @@ def test_architectures_decide_where_it_is_exported() -> None:
         (CUDA, Layout(4, 128, False), "mamba", CUDA),
         (CUDA, Layout(8, -1, True, "int8"), "mamba", "transformers"),
         (CUDA, Layout(8, -1, True, "int8"), "llama", CUDA),
+        (CUDA, Layout(4, 128, False), "deepseek", "transformers"),
+        (CUDA, Layout(16, -1, True), "deepseek", "transformers"),
+        ("vllm-cpu", Layout(8, -1, True, "int8"), "deepseek", "transformers"),
+        ("vllm-cpu", Layout(4, 128, False), "mixtral", "vllm-cpu"),
         ("vllm-cpu", Layout(4, 128, False), "mamba", "transformers"),
         ("vllm-cpu", Layout(4, 128, False), "llava", "transformers"),
         ("vllm-cpu", Layout(4, 128, False), "llama", "vllm-cpu"),
@@ -145,6 +149,13 @@ def test_a_backend_leaves_models_that_it_has_not_to_another(
     backend: str, layout: Layout, model: str, expected: str
 ) -> None:
     assert instead(backend, layout, model) == expected
+
+
+def test_experts_with_zero_points_are_dense_on_a_cpu() -> None:
+    for symmetric, expected in ((True, "compressed_tensors"), (False, "dense")):
+        rows = candidates("vllm-cpu", Layout(4, 128, symmetric), "auto")
+        assert choose(rows, "auto", "mixtral")["format"] == expected
+        assert choose(rows, "auto", "llama")["format"] == "compressed_tensors"
 
 
 def test_dense_can_always_be_asked_for() -> None:

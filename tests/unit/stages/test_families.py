@@ -93,7 +93,7 @@ def test_the_chain(family: Any, method: str) -> None:
         assert result["backend"] == "transformers"
         if suite == "seeing":
             (row,) = result["rows"]
-            assert [set(item) for item in row["items"]] == [{"answer", "score"}] * row["n"]
+            assert len(row["items"]) == len(row["answers"]) == row["n"]
             assert row["n"] == 6
         else:
             assert result["rows"][0]["value"] > 1
