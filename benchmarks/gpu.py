@@ -36,6 +36,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ptqbench import spec
 from ptqbench.kernels import gptq as kernel
+from ptqbench.kernels.scaled import scaled_error, scaled_error_plain
 from ptqbench.members import members
 from ptqbench.models import collect
 from ptqbench.models.checkpoint import Checkpoint
@@ -43,8 +44,10 @@ from ptqbench.models.collect import collect_blocks
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.pipeline import Download
 from ptqbench.quantize import problem, propagate, site, state
+from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.factor import feedback, upper_factor
 from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.problem import Problem, processing_order
 from ptqbench.quantize.propagate import PropagatedCell
 from ptqbench.quantize.proxy import proxy_loss
@@ -53,7 +56,7 @@ from ptqbench.recipe import normalize
 from ptqbench.rounding import gptq, ldlq
 from ptqbench.stages.common import write
 from ptqbench.statistics import hessian, magnitude, moments
-from ptqbench.transforms import salience
+from ptqbench.transforms import rotation_hadamard, salience
 
 LLAMA = {"model_type": "llama", "tie_word_embeddings": False, "max_position_embeddings": 8192, "rope_theta": 500000.0}
 SHAPES: dict[str, tuple[int, dict[str, Any]]] = {  # layers of the whole model, and its config
@@ -78,6 +81,10 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "factor": [(gptq, "upper_factor"), (ldlq, "upper_factor")],
     "rounding": [(gptq, "solve"), (ldlq, "greedy_pass")],
     "range": [(problem.Problem, "fit")],
+    "candidates": [(salience, "scaled_error")],
+    "rotations": [(rotation_hadamard, "rotate_block")],
+    "basis": [(SiteBasis, "forward"), (SiteBasis, "second_moment")],
+    "dequantize": [(QuantizedLinear, "dequantize")],
     "losses": [(module, "proxy_loss") for module in (gptq, ldlq, site, salience)],
     "nearest losses": [(site, "nearest_losses"), (propagate, "nearest_losses")],
 }
@@ -371,6 +378,12 @@ def check(bench: Bench) -> None:
         finally:
             gptq.round_block = original
         print(f"check {place.name}: {agreement(columns, linear, whole, order, fast, plain)}", flush=True)
+        scale = salience.candidate(block.statistics[place.name].mean_abs, None, 0.5)
+        errors = [make(weight, scale, bench.grid) for make in (scaled_error, scaled_error_plain)]
+        share = ((errors[0] - errors[1]).abs() > 1e-6 * weight.abs().amax()).double().mean().item()
+        losses = [proxy_loss(error, whole.hessian, exact=True).sum() for error in errors]
+        change = abs(losses[0] / losses[1] - 1).item()
+        print(f"   a scaled weight's error: {share:.2e} of it differs, its loss by {change:.1e}", flush=True)
 
 
 def agreement(columns: gptq.Columns, linear: Tensor, whole: Problem, order: Tensor, fast: Tensor, plain: Tensor) -> str:

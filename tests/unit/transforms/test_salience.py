@@ -9,6 +9,8 @@ import torch
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.transforms import salience
 from ptqbench.transforms.salience import candidate, scaled_loss, search
 
 
@@ -30,6 +32,29 @@ def test_search_never_loses_to_identity_and_sometimes_wins(tmp_path: Path, bits:
             assert record["relative_loss"] == pytest.approx(found / identity)
             gains.append(found < identity)
     assert any(gains)
+
+
+def test_what_tf32_cannot_tell_apart_is_compared_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_model(tmp_path / "model")
+    grid = Grid(4, 32)
+    state = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, grid).state(0)
+    wanted = [search(state, (site,), grid, 300, True)[1]["ratio"] for site in state.sites]
+    seen: list[float] = []
+
+    def noisy(delta: torch.Tensor, hessian: torch.Tensor, exact: bool = False) -> torch.Tensor:
+        loss = proxy_loss(delta, hessian)
+        seen.append(loss.sum().item() * (1 if exact else 1 + 0.02 * (-1) ** len(seen)))
+        return loss * (seen[-1] / loss.sum())
+
+    monkeypatch.setattr(salience, "proxy_loss", noisy)
+    monkeypatch.setattr(salience, "TF32_ERROR", 0.02)  # candidates of so small a model are further apart than 1e-4
+    found, quick = [], []
+    for site in state.sites:
+        seen.clear()
+        found.append(search(state, (site,), grid, 300, True)[1]["ratio"])
+        quick.append((min(range(302), key=seen.__getitem__) - 1) / 300)
+    assert found == wanted
+    assert quick != wanted
 
 
 def test_candidate_is_normalized_and_plain_zero_is_identity() -> None:
