@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.kernels.scaled import scaled_error
 from ptqbench.models.adapter import Site
 from ptqbench.quantize.basis import site_basis
 from ptqbench.quantize.grid import Grid
@@ -21,8 +22,6 @@ from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.records import Clock
 from ptqbench.quantize.state import BlockState
 from ptqbench.quantize.traffic import traffic
-from ptqbench.ranges import minmax
-from ptqbench.rounding import nearest
 
 
 @dataclass
@@ -109,9 +108,8 @@ def nearest_losses(state: BlockState, sites: tuple[Site, ...], grid: Grid) -> di
         own = state.grids.get(site.name, grid)
         for linear in site.linears:
             weight = state.weight(linear)
-            plain = nearest.round_site(Problem(weight, hessian, own, minmax.bounds))
-            values = own.decode(own.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1))
-            found[linear] = proxy_loss(weight - values.flatten(1), hessian).sum()
+            error = scaled_error(weight, torch.ones_like(weight[0]), own)
+            found[linear] = proxy_loss(error, hessian).sum()
     return found
 
 
