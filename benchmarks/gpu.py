@@ -64,6 +64,10 @@ SHAPES: dict[str, tuple[int, dict[str, Any]]] = {  # layers of the whole model, 
     "llama3-70b": (80, {**LLAMA, "hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64}),
     "mixtral-8x7b": (32, {"model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336}),
     "tiny": (2, {**LLAMA, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}),
+    "tiny-mixtral": (
+        2,
+        {"model_type": "mixtral", "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4},
+    ),
 }
 METHODS: dict[str, dict[str, Any]] = {
     "gptq": {"rounding": "gptq"},
@@ -208,12 +212,26 @@ def make_model(folder: Path, config: dict[str, Any], layers: int, device: torch.
     made.save_pretrained(folder)
     files: dict[str, dict[str, Tensor]] = defaultdict(dict)
     torch.manual_seed(0)
-    for name, tensor in shapes.items():
-        normal = torch.randn(tensor.shape, device=device) * 0.02 if tensor.dim() > 1 else torch.ones(tensor.shape)
+    for name, shape in checkpoint_shapes(shapes).items():
+        normal = torch.randn(shape, device=device) * 0.02 if len(shape) > 1 else torch.ones(shape)
         part = name.split(".layers.")[1].split(".")[0] if ".layers." in name else "outside"
         files[part][name] = normal.to("cpu", torch.bfloat16)
     for part, tensors in files.items():
         save_file(tensors, folder / f"model-{part}.safetensors", metadata={"format": "pt"})
+
+
+def checkpoint_shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes under the names of a checkpoint: Mixtral's experts are fused in the model, and one by one on disk."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, tensor in tensors.items():
+        place, _, fused = name.partition(".mlp.experts.")
+        if not fused:
+            found[name.replace(".mlp.gate.", ".block_sparse_moe.gate.")] = tuple(tensor.shape)
+            continue
+        leaves, (experts, m, n) = ("w2",) if fused == "down_proj" else ("w1", "w3"), tensor.shape
+        for expert, leaf in product(range(experts), leaves):
+            found[f"{place}.block_sparse_moe.experts.{expert}.{leaf}.weight"] = (m // len(leaves), n)
+    return found
 
 
 def sync(device: torch.device) -> None:
@@ -363,7 +381,7 @@ def check(bench: Bench) -> None:
     inputs = skeleton.inputs(bench.tokens[: max(8, bench.args.samples // 4)], bench.args.batch_size)
     tensors, found = next(collect_blocks(skeleton, inputs, spec.statistics()))
     block = cell.state_of(0, tensors, found)
-    for place in block.sites:
+    for place in (each for each in block.sites if each.linears):
         weight = block.stacked(place)[:4096]
         whole = Problem(weight, block.statistics[place.name].hessian, bench.grid, minmax.bounds)
         diagonal = whole.hessian.diagonal()

@@ -13,11 +13,14 @@ import torch
 SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu.py"
 
 
+@pytest.mark.parametrize("shape", ["tiny", "tiny-mixtral"])
 def test_a_tiny_shape_on_the_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shape: str
 ) -> None:
     out = tmp_path / "gpu.csv"
-    settings = "--shape tiny --device cpu --layers 2 --samples 8 --length 32 --batch-size 4 --group-size 32 --epochs 1"
+    settings = (
+        f"--shape {shape} --device cpu --layers 2 --samples 8 --length 32 --batch-size 4 --group-size 32 --epochs 1"
+    )
     rows = "--rows check,shared,propagated,cached --methods gptq,quip"
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *settings.split(), *rows.split(), "--out", str(out)])
     try:
