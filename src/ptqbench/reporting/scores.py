@@ -114,7 +114,7 @@ def scores_table(found: dict[str, dict[CellKey, Score]]) -> pl.DataFrame:
     """One row per cell and score: the difference to the float model, resampled together where the items are known.
 
     ``drop`` is the relative loss of quality, positive where the cell is worse: ``ppl / float - 1`` or
-    ``1 - acc / float``.
+    ``1 - acc / float``; 0 where the float model itself scores 0 and there is nothing to lose.
     """
     rows = []
     for name, scores in found.items():
@@ -133,14 +133,15 @@ def against(name: str, score: Score, base: Score) -> dict[str, Any]:
     """The columns that compare a score with its float model's."""
     delta, paired = difference(name, score, base), _paired(score, base)
     sign = 1 if better_when_lower(name) else -1
+    whole = base.value or math.inf
     return {
         "delta": delta.value,
         "delta_stderr": delta.stderr,
         "delta_low": delta.low,
         "delta_high": delta.high,
         "significant": delta.significant,
-        "drop": sign * delta.value / base.value + 0.0,  # no minus zero
-        "drop_stderr": delta.stderr / base.value,
+        "drop": sign * delta.value / whole + 0.0,  # no minus zero
+        "drop_stderr": delta.stderr / whole,
         "paired": paired,
     }
 

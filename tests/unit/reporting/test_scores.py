@@ -112,3 +112,14 @@ def test_every_two_cells_are_compared_in_what_is_comparable() -> None:
     spreads = [0.4 * losses(i).std(ddof=1) / math.sqrt(N) for i in (1, 2)]
     assert wide["stderr"] == pytest.approx(math.hypot(*spreads))
     assert wide["stderr"] > 3 * found["stderr"]
+
+
+def test_a_float_model_that_scores_nothing_has_nothing_to_lose() -> None:
+    results, items = tables()
+    nothing = (pl.col("method") == "float") & (pl.col("metric") == "acc")
+    results = results.with_columns(value=pl.when(nothing).then(0.0).otherwise("value"))
+    table = scores_table(collect_scores(results, items))
+    rows = table.filter((pl.col("score") == "acc % qa") & (pl.col("model") == "m"))
+    assert rows["drop"].to_list() == [0.0] * 3
+    assert rows["drop_stderr"].to_list() == [0.0] * 3
+    assert rows.filter(pl.col("method") == "rtn")["delta"].item() > 0
