@@ -1,7 +1,8 @@
 """SLURM's commands as far as Snakemake's plugin uses them, for hosts without SLURM: every job is a process here.
 
-``install`` puts ``sbatch``, ``squeue``, ``srun`` and ``sinfo`` into a folder for PATH. Jobs inherit the environment
-as with ``sbatch --export=ALL``, which is SLURM's default, or only PATH and HOME where ``FAKE_SLURM_EXPORT=NONE``.
+``install`` puts them all into a folder for PATH, so that none comes from a SLURM of the host. Jobs inherit the
+environment as with ``sbatch --export=ALL``, which is SLURM's default, or only PATH and HOME where
+``FAKE_SLURM_EXPORT=NONE``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("sbatch", "squeue", "srun", "sinfo", "scancel")
+COMMANDS = ("sbatch", "squeue", "srun", "sinfo", "sacctmgr", "scancel")
 KEPT = ("PATH", "HOME")
 
 
@@ -75,6 +76,11 @@ def srun(jobs: Path, arguments: list[str]) -> None:
 def sinfo(jobs: Path, arguments: list[str]) -> None:
     """The partitions of the profile."""
     print("PARTITION\ncpu*\ngpu")
+
+
+def sacctmgr(jobs: Path, arguments: list[str]) -> None:
+    """The user's accounts: the profile's."""
+    print("none")
 
 
 def scancel(jobs: Path, arguments: list[str]) -> None:

@@ -26,7 +26,7 @@ def cluster(tmp_path: Path) -> tuple[Clone, dict[str, str]]:
 def submit(cluster: tuple[Clone, dict[str, str]], *targets: str, **variables: str) -> str:
     clone, path = cluster
     profile = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
-    preset = ["--retries", "0", "--configfile", "preset.yaml", "--replace-workflow-config"]
+    preset = ["--retries", "0", "--latency-wait", "2", "--configfile", "preset.yaml", "--replace-workflow-config"]
     return clone.snakemake(*targets, *profile, *preset, **path, **variables).stdout
 
 
