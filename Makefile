@@ -12,7 +12,7 @@ bench: env
 	@echo "The report: reports/index.html, reports/summary.md"
 
 test: dev
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 check: dev
 	ruff check . && ruff format --check .
