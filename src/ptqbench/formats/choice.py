@@ -12,8 +12,8 @@ from ptqbench.errors import UserError
 from ptqbench.formats.layout import Layout
 
 TABLE = Path(__file__).parent / "choice.yaml"
-CONDITIONS = ("bits", "symmetric", "group_size", "grouped", "activations")
-DECIDES = ("format", "zeros", "model_types", "because")  # what a checkpoint depends on
+CONDITIONS = ("bits", "symmetric", "group_size", "grouped", "activations", "online")
+DECIDES = ("format", "zeros", "transform", "model_types", "because")  # what a checkpoint depends on
 
 Row = dict[str, Any]
 
@@ -36,7 +36,7 @@ def candidates(backend: str, layout: Layout, asked: str) -> list[Row]:
         rows = [row for row in rows if row["format"] == asked or row in others]
     found: list[Row] = []
     for row in rows:
-        found.append({key: row[key] for key in DECIDES if key in row})
+        found.append({key: row[key] for key in DECIDES if key in row and (key != "transform" or layout.online)})
         if "model_types" not in row:
             return found
     return []
@@ -72,5 +72,6 @@ def choose(rows: list[Row], asked: str, model_type: str) -> Row:
 
 
 def _matches(row: Row, layout: Layout) -> bool:
-    conditions = {"activations": ["none"], **row}
+    holds_online = row["format"] == "dense" or "transform" in row
+    conditions = {"activations": ["none"], "online": [False, True] if holds_online else [False], **row}
     return all(getattr(layout, name) in conditions[name] for name in CONDITIONS if name in conditions)

@@ -17,12 +17,20 @@ def lacking(folder: Path) -> list[str]:
     headers = read_headers(folder, where)
     index = folder / INDEX
     needed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"]) if index.is_file() else set()
-    parts = packed_parts(read_config(folder, where).get("quantization_config"))
+    settings = read_config(folder, where).get("quantization_config")
+    parts = packed_parts(settings)
     for name, header in headers.items():
         linear, _, part = name.rpartition(".")
         if part in parts and (part != "weight" or header.dtype == "I8"):
             needed |= {f"{linear}.{other}" for other in parts}
-    return sorted(needed - set(headers))
+    return sorted((needed | stored_transforms(settings)) - set(headers))
+
+
+def stored_transforms(settings: dict[str, Any] | None) -> set[str]:
+    """The matrices that a ``transform_config`` reads; a server without one computes with whatever was in memory."""
+    groups = ((settings or {}).get("transform_config") or {}).get("config_groups", {})
+    stored = {name: group for name, group in groups.items() if group["type"] != "hadamard"}
+    return {f"{group['apply'][0]['targets'][0]}.{name}_input.weight" for name, group in stored.items()}
 
 
 def packed_parts(settings: dict[str, Any] | None) -> set[str]:

@@ -2,7 +2,8 @@
 
 ``pack-quantized``: codes are packed along the input as one dense bit stream per row, zero-points along the output, both
 offset as unsigned fields of the signed range; the scale is stored in the model's dtype. ``int-quantized``, for W8A8:
-signed codes as int8. With int8 activations, inputs are quantized per token at run time, symmetric.
+signed codes as int8. With int8 activations, inputs are quantized per token at run time, symmetric. A linear whose input
+is transformed at run time holds the codes of its transformed weight; :mod:`ptqbench.formats.online` says by what.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PER_TOKEN = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token
 
 def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:
     """Why this format cannot hold a linear, or None."""
-    return unfolded(linear)
+    return unfolded(linear, online=layout.transform is not None)
 
 
 def compression(layout: Layout) -> str:

@@ -5,22 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ptqbench.members import members
+
 
 @dataclass(frozen=True)
 class Layout:
-    """A scheme (``group_size`` -1: per output channel), its activations, and how gptq stores zero-points."""
+    """A scheme (``group_size`` -1: per output channel), its activations, and how gptq stores zero-points.
+
+    ``online``: inputs of some linears are transformed at run time; ``transform`` is the type of compressed-tensors'
+    ``transform_config`` that says so, where the backend computes one.
+    """
 
     bits: int
     group_size: int
     symmetric: bool
     activations: str = "none"
     zeros: str = "v2"
+    online: bool = False
+    transform: str | None = None
 
     @classmethod
-    def of(cls, cell: dict[str, Any], zeros: str = "v2") -> Layout:
+    def of(cls, cell: dict[str, Any], zeros: str = "v2", transform: str | None = None) -> Layout:
         """The layout of a cell, from its spec."""
-        scheme = cell["scheme"]
-        return cls(scheme["bits"], scheme["group_size"], scheme["symmetric"], cell["method"]["activations"], zeros)
+        scheme, method = cell["scheme"], cell["method"]
+        grid = (scheme["bits"], scheme["group_size"], scheme["symmetric"])
+        online = any(members("transforms")[member["name"]].get("ONLINE", False) for member in method["transform"])
+        return cls(*grid, method["activations"], zeros, online, transform)
 
     @property
     def grouped(self) -> bool:

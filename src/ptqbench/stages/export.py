@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
     from torch import Tensor
 
+    from ptqbench.formats import online
     from ptqbench.formats.checkpoint import write_model
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.quantize.artifact import QuantizedCell
@@ -51,25 +52,41 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     where = f"schemes.{args.spec['scheme']['name']}"
     with about(where):
         row = choose(args.spec["rows"], args.spec["format"], checkpoint.config["model_type"])
-        layout = Layout.of(args.spec, row.get("zeros", Layout.zeros))
+        turned = online.widths(cell.linears()) if Layout.of(args.spec).online else {}
+        kind = transform_type(row, turned, checkpoint.headers)
+        layout = Layout.of(args.spec, row.get("zeros", Layout.zeros), kind)
         name, reason = held(row, args.spec["format"], layout, (linear for _, linear in cell.linears()))
     module = importlib.import_module(f"ptqbench.formats.{name}")
 
+    matrices = online.tensors(turned, kind, checkpoint.dtype) if kind and name != "dense" else {}
+
     def stored(key: str, tensor: Tensor) -> dict[str, Tensor]:
         found = cell.replacement(key)
+        linear = key.removesuffix(".weight")
         if isinstance(found, QuantizedLinear):
-            return module.tensors(key.removesuffix(".weight"), found, checkpoint.dtype, layout)
+            beside = {other: matrix for other, matrix in matrices.items() if other.startswith(f"{linear}.")}
+            return module.tensors(linear, found, checkpoint.dtype, layout) | beside
         return {key: tensor if found is None else found.to(tensor.dtype)}
 
     mixed = args.spec["scheme"]["bits"] == "mixed"
     widths = {key: linear.bits for key, linear in cell.linears()} if mixed else None
     settings = module.settings(layout, kept_in_float(checkpoint), *([widths] if mixed else []))
+    if settings and turned and kind:
+        settings["transform_config"] = online.settings(turned, kind)
     added = {key: tensor.to(checkpoint.dtype) for key, tensor in cell.added().items()}
     files = write_model(checkpoint, folder / "checkpoint", stored, settings, added, cell.config)
     written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes if name == "dense" else 0
     record = {"format": name, "reason": reason, "weight_bytes": written, "packed_weight_bytes": written - saved}
     return files, record
+
+
+def transform_type(row: dict[str, Any], turned: Collection[str], stored: Collection[str]) -> str | None:
+    """How a checkpoint says what is done to the inputs of ``turned`` linears; None where the backend cannot do it.
+
+    ``stored``: the checkpoint's tensors. vLLM transforms no input of a linear with a bias.
+    """
+    return None if any(f"{linear}.bias" in stored for linear in turned) else row.get("transform")
 
 
 def held(row: dict[str, Any], asked: str, layout: Layout, linears: Iterable[Any]) -> tuple[str, str | None]:

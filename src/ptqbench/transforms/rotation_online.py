@@ -10,6 +10,7 @@ from ptqbench.quantize.orthogonal import block_hadamard
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "rotation"
+ONLINE = True
 DEFAULTS: dict = {}
 
 

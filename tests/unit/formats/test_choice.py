@@ -158,6 +158,40 @@ def test_experts_with_zero_points_are_dense_on_a_cpu() -> None:
         assert choose(rows, "auto", "llama")["format"] == "compressed_tensors"
 
 
+@pytest.mark.parametrize(
+    ("backend", "bits", "model", "expected"),
+    [
+        (CUDA, 4, "llama", ("compressed_tensors", "random-hadamard")),
+        (CUDA, 3, "llama", ("compressed_tensors", "random-hadamard")),
+        (CUDA, 4, "mixtral", ("dense", None)),
+        (CUDA, 4, "llava", ("dense", None)),
+        (CUDA, 4, "mamba", ("dense", None)),
+        (CPU, 4, "llama", ("dense", None)),
+        (LOCAL, 4, "llama", ("dense", None)),
+    ],
+)
+def test_inputs_transformed_at_run_time(backend: str, bits: int, model: str, expected: tuple[str, str | None]) -> None:
+    layout = Layout(bits, 128, True, online=True)
+    row = choose(candidates(backend, layout, "auto"), "auto", model)
+    assert (row["format"], row.get("transform")) == expected
+    plain = candidates(backend, Layout(bits, 128, True), "auto")
+    assert not any("transform" in row for row in plain), "what other cells are made from does not name it"
+    assert not candidates(CUDA, layout, "gptq")
+
+
+def test_transforms_at_run_time_go_with_int8_activations_where_they_are_computed() -> None:
+    layout = Layout(8, -1, True, "int8", online=True)
+    assert [first(backend, layout) for backend in (CUDA, CPU, LOCAL)] == [
+        "compressed_tensors",
+        None,
+        "compressed_tensors",
+    ]
+    rows = candidates(LOCAL, layout, "auto")
+    for model in ("mixtral", "deepseek", "llava_llama"):
+        assert choose(rows, "auto", model)["format"] == "dense", "which then refuses the activations"
+    assert instead(CUDA, Layout(4, 128, True, online=True), "deepseek") == LOCAL
+
+
 def test_dense_can_always_be_asked_for() -> None:
     for model in ("llava_llama", "mamba", "llama"):
         assert choose(candidates(CUDA, Layout(4, 128, False), "dense"), "dense", model)["format"] == "dense"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import pytest
+import tiny
 import torch
 from codes import quantized
 from safetensors.torch import load_file
@@ -14,10 +17,11 @@ from ptqbench import spec
 from ptqbench.errors import UserError
 from ptqbench.formats.layout import Layout
 from ptqbench.manifest import canonical, load
-from ptqbench.stages import export
-from ptqbench.stages.export import held
+from ptqbench.stages import evaluate, export, quantize
+from ptqbench.stages.export import held, transform_type
 
 GROUPED = Layout(4, 32, False)
+CELL = ("tiny", "text", "gptq", "w3g32")
 CHOSEN = {"format": "gptq", "zeros": "v2"}
 
 
@@ -49,12 +53,11 @@ def test_every_format_through_the_stage(chain, asked: str, method: str | None) -
     config = deepcopy(chain.config)
     backend = "transformers" if asked == "compressed_tensors" else "vllm-cuda"
     config |= {"backend": backend, "schemes": {"w3g32": {**config["schemes"]["w3g32"], "format": asked}}}
-    cell = ("tiny", "text", "gptq", "w3g32")
     if asked == "awq":
-        assert spec.export_spec(config, *cell)["rows"] == [], "three bits"
+        assert spec.export_spec(config, *CELL)["rows"] == [], "three bits"
         return
     out = chain.root / "out" / asked / "manifest.json"
-    asks = canonical(spec.export_spec(config, *cell))
+    asks = canonical(spec.export_spec(config, *CELL))
     export.main(["--spec", asks, "--out", str(out), "--model", str(chain.model), "--quantized", str(chain.quantized)])
     manifest = load(out)
     assert (manifest["format"], manifest["reason"]) == (asked, None)
@@ -68,3 +71,53 @@ def test_every_format_through_the_stage(chain, asked: str, method: str | None) -
     assert tensors["lm_head.weight"].dtype == torch.float32
     assert (folder / "tokenizer.json").is_file()
     assert (folder / "generation_config.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def online(chain, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """A config whose method transforms inputs at run time, and its codes."""
+    config = deepcopy(chain.config)
+    config["methods"]["gptq"]["transform"] = {"rotation": "online"}
+    out = tmp_path_factory.mktemp("online") / "codes/manifest.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(chain.root)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        inputs = ["--model", chain.model, "--calibration", chain.tokens, "--statistics", chain.statistics]
+        asks = canonical(spec.quantize_spec(config, *CELL))
+        quantize.main(["--spec", asks, "--out", str(out), *map(str, inputs)])
+    torch.set_grad_enabled(True)
+    return config, out
+
+
+def exported(chain, config: dict[str, Any], codes: Path, folder: Path) -> dict[str, Any]:
+    out, asks = folder / "manifest.json", canonical(spec.export_spec(config, *CELL))
+    export.main(["--spec", asks, "--out", str(out), "--model", str(chain.model), "--quantized", str(codes)])
+    return load(out) | {"config": json.loads((folder / "checkpoint/config.json").read_text())}
+
+
+def test_inputs_transformed_at_run_time(chain, online, tmp_path: Path) -> None:
+    """Dense where the backend cannot, and packed with a ``transform_config`` for one that can: the same scores."""
+    config, codes = online
+    values = []
+    for form in ("auto", "compressed_tensors"):
+        asking = config | {"schemes": {"w3g32": {**config["schemes"]["w3g32"], "format": form}}}
+        manifest = exported(chain, asking, codes, tmp_path / form)
+        asks = canonical(spec.evaluate_spec(asking, *CELL, "ppl"))
+        evaluate.main(
+            ["--spec", asks, "--out", f"{tmp_path}/{form}.json", "--checkpoint", f"{tmp_path}/{form}/manifest.json"]
+        )
+        values.append(json.loads((tmp_path / f"{form}.json").read_text())["rows"][0]["value"])
+        if form == "auto":
+            assert (manifest["format"], manifest["reason"]) == ("dense", "transformers ignores transform_config")
+            continue
+        (group,) = manifest["config"]["quantization_config"]["transform_config"]["config_groups"].values()
+        assert (group["type"], group["head_dim"]) == ("hadamard", 2 * tiny.HIDDEN)
+        assert manifest["format"] == "compressed_tensors"
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_vllm_transforms_no_input_of_a_linear_with_a_bias() -> None:
+    row = {"format": "compressed_tensors", "transform": "random-hadamard"}
+    assert transform_type(row, {"down": 32}, {"down.weight", "up.bias"}) == "random-hadamard"
+    assert transform_type(row, {"down": 32}, {"down.weight", "down.bias"}) is None
+    assert transform_type({"format": "dense"}, {"down": 32}, {"down.weight"}) is None

@@ -14,6 +14,7 @@ from torch import Tensor
 from ptqbench.data.images import Item, decode
 from ptqbench.errors import UserError
 from ptqbench.evaluation.backends.mixture import is_packed_mixture, load
+from ptqbench.evaluation.backends.online import transform_inputs
 from ptqbench.evaluation.backends.text import Setup, Text
 from ptqbench.evaluation.greedy import greedy, prompt_ids
 from ptqbench.evaluation.perplexity import token_losses
@@ -37,6 +38,8 @@ class Backend(Text):
         model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
         if told["missing_keys"]:  # transformers fills them at random
             raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
+        if settings and settings.get("transform_config"):
+            transform_inputs(model, folder, settings["transform_config"])
         self.model = model.to(device).eval()  # and no dtype: rotary frequencies stay in float32
 
     def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
