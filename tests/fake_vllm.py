@@ -38,6 +38,11 @@ class Handler(BaseHTTPRequestHandler):
     served = 0
 
     def do_GET(self) -> None:
+        stranger = self.path == "/v1/models" and os.environ.get("FAKE_VLLM", "") == "stranger"
+        known = self.headers["Authorization"] == f"Bearer {os.environ['VLLM_API_KEY']}"
+        if self.path.startswith("/v1") and (stranger or not known):
+            self.answer({"error": "Unauthorized"}, 401)
+            return
         self.answer({"version": "0.0.fake"} if self.path == "/version" else {})
 
     def do_POST(self) -> None:
@@ -107,6 +112,9 @@ def main() -> None:
         print(f"{CORE}Traceback (most recent call last):\n{CORE}{DEATHS[mode.removesuffix('-once')]}")
         print(f"(APIServer pid=6) {ROOT}", flush=True)
         sys.exit(1)
+    if mode == "killed-loading":
+        print("loading", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
     if mode == "never-ready":
         time.sleep(1000)
     if mode == "stubborn":

@@ -91,12 +91,18 @@ class Client:
         return response
 
 
+HOST = "127.0.0.1"
 MODEL = "model"  # the name under which every server serves its one model
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on; another program may still be faster."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def reserve_port() -> socket.socket:
+    """A port of the loopback that nobody else gets until the socket is closed, and that a server may listen on.
+
+    Servers set SO_REUSEADDR, and share the address with a socket that does the same and never listens; the kernel
+    gives the port to nobody who asks for any.
+    """
+    reserved = socket.socket()
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        reserved.setsockopt(socket.SOL_SOCKET, option, 1)
+    reserved.bind((HOST, 0))
+    return reserved

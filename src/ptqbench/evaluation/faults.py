@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +29,8 @@ class Fault(NamedTuple):
     again: bool
 
 
-def diagnose(log: Path) -> Fault:
-    """Why a server that wrote ``log`` did not come up, or died."""
+def diagnose(log: Path, status: int = 1) -> Fault:
+    """Why a server that wrote ``log`` did not come up, or died with an exit ``status`` (128 and more: of a signal)."""
     lines = text(log).splitlines()
     stripped = [PREFIX.sub("", line).strip() for line in lines]
     errors = [line for line in stripped if ERROR.match(line) and not any(word in line for word in CONSEQUENCES)]
@@ -41,6 +42,8 @@ def diagnose(log: Path) -> Fault:
         return Fault(f"the GPU's memory was in use or changed while it was measured ({_short(last)})", True)
     if re.search(MEMORY, content):
         return Fault(f"out of memory ({_short(last)}): use a larger device, or a suite with fewer tokens", False)
+    if not errors and status == 128 + signal.SIGKILL:
+        return Fault(f"it was killed, as by a host that lacks memory (it said last: {_short(last)})", False)
     return Fault(_short(last), False)
 
 

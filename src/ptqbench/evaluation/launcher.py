@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -27,12 +28,13 @@ def main(argv: list[str]) -> int:
         signal.signal(number, _leave)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(SET_CHILD_SUBREAPER, 1)
-    libc.prctl(SET_PDEATHSIG, signal.SIGTERM)
+    follow(libc)
     if os.getppid() != parent:  # it died before the kernel knew that it mattered
         return 1
     child = None
     try:
-        child = subprocess.Popen(command, start_new_session=True)
+        # if this process is killed itself, the command is told: it ends what it started
+        child = subprocess.Popen(command, start_new_session=True, preexec_fn=partial(follow, libc))
         status = child.wait()
         return status if status >= 0 else 128 - status
     finally:
@@ -41,6 +43,11 @@ def main(argv: list[str]) -> int:
         if child is not None and child.poll() is None and os.getppid() == parent:
             _ask(child)
         _end_all()
+
+
+def follow(libc: ctypes.CDLL) -> None:
+    """Let the kernel send SIGTERM to this process when its parent dies; that outlasts ``exec``."""
+    libc.prctl(SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

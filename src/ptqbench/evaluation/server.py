@@ -16,10 +16,9 @@ from types import FrameType
 
 from ptqbench.errors import UserError
 from ptqbench.evaluation import launcher
-from ptqbench.evaluation.client import MODEL, Client, Refused, Unanswered, free_port
+from ptqbench.evaluation.client import HOST, MODEL, Client, Refused, Unanswered, reserve_port
 from ptqbench.evaluation.faults import Fault, diagnose, tail, text
 
-HOST = "127.0.0.1"
 QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -53,7 +52,8 @@ class Server:
 
     def __init__(self, command: Command, checkpoint: Path, log: Path, limits: Limits) -> None:
         self.checkpoint, self.log, self.limits = checkpoint, log, limits
-        self.client = Client(f"http://{HOST}:{free_port()}", secrets.token_urlsafe(24), limits.request)
+        self.port = reserve_port()  # until the server is gone
+        self.client = Client(f"http://{HOST}:{self.port.getsockname()[1]}", secrets.token_urlsafe(24), limits.request)
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", launcher.__file__, str(os.getpid()), *self._arguments(command)],
@@ -75,10 +75,15 @@ class Server:
         probe = Client(self.client.url, self.client.key, 5.0)
         while time.monotonic() - begun < self.limits.startup:
             if not self.alive:
-                return diagnose(self.log)
+                return self._death()
             try:
                 probe.get("/health")
-            except (Unanswered, Refused):
+                probe.get("/v1/models")
+            except Unanswered:
+                time.sleep(0.2)
+            except Refused as error:
+                if str(error).startswith("status 401"):
+                    return Fault("another program answers on its port", True)
                 time.sleep(0.2)
             else:
                 print(f"server: ready after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
@@ -94,9 +99,21 @@ class Server:
         try:
             self.process.wait(self.limits.end)
         except subprocess.TimeoutExpired:
-            for pid in launcher.descendants(self.process.pid):
-                launcher.kill(pid)
-            self.process.wait()  # the launcher sees them end, and ends
+            self._kill()
+        self.port.close()
+
+    def _kill(self) -> None:
+        """End what would not; only the kernel can keep a process from that (a driver that hangs), and we go on."""
+        for pid in launcher.descendants(self.process.pid):
+            launcher.kill(pid)
+        try:
+            self.process.wait(self.limits.end)  # the launcher sees them end, and ends
+        except subprocess.TimeoutExpired:
+            left = ", ".join(map(str, launcher.descendants(self.process.pid)))
+            print(f"server: killed, and still there: process {left}", file=sys.stderr, flush=True)
+
+    def _death(self) -> Fault:
+        return diagnose(self.log, self.process.returncode)
 
     def _arguments(self, command: Command) -> list[str]:
         host, port = self.client.url.removeprefix("http://").split(":")
@@ -118,7 +135,7 @@ class Server:
         with suppress(subprocess.TimeoutExpired):  # connections break a moment before the process is gone
             self.process.wait(self.limits.pause)
         if not self.alive:
-            return f"died while it was in use: {diagnose(self.log).cause}"
+            return f"died while it was in use: {self._death().cause}"
         if isinstance(error, TimeoutError) or (isinstance(error, Unanswered) and error.slow):
             return f"hangs: no answer within {self.limits.request:.0f} s"
         return None

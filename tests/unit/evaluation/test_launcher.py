@@ -60,3 +60,12 @@ def test_a_command_that_is_not_there() -> None:
     )
     assert process.returncode == 1
     assert "No such file or directory: '/no/such/python'" in process.stderr
+
+
+def test_the_command_is_told_when_the_launcher_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    process = launch("sh", "-c", f"echo $$ > {pids}; exec sleep 1000")
+    command = pid_in(pids)
+    process.kill()
+    process.wait()
+    assert within(10, lambda: not alive(command))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from clone import REPOSITORY
-from fake_vllm import log_probability
+from fake_vllm import Handler, log_probability
 from serving import alive, environment, fake_environment, started, within
 
 from ptqbench.errors import UserError
-from ptqbench.evaluation.client import Client, Refused, Unanswered, free_port
+from ptqbench.evaluation import launcher
+from ptqbench.evaluation.client import HOST, Client, Refused, Unanswered, reserve_port
 from ptqbench.evaluation.server import Command, Limits, Server, serving
 
 LIMITS = Limits(startup=20.0, request=20.0, end=15.0, tries=3, pause=0.2, report=0.2)
@@ -195,7 +198,43 @@ def test_the_environment_of_a_server(place: Place, monkeypatch: pytest.MonkeyPat
     assert server._environment(replace(place.command, inherits_path=True))["PYTHONPATH"] == "src"
 
 
-def test_ports_are_of_the_loopback_and_free() -> None:
-    assert free_port() > 1023
+def test_a_port_is_kept_for_the_server(place: Place) -> None:
+    reserved = reserve_port()
+    number = reserved.getsockname()[1]
     with pytest.raises(Unanswered, match="no answer from"):
-        Client(f"http://127.0.0.1:{free_port()}", "key", 1.0).get("/health")
+        Client(f"http://{HOST}:{number}", "key", 1.0).get("/health")
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((HOST, number))
+    with ThreadingHTTPServer((HOST, number), Handler) as server:
+        assert server.server_port == number
+    reserved.close()
+    with serving(place.command, place.checkpoint, place.log, LIMITS) as running:
+        number = running.port.getsockname()[1]
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, number))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((HOST, number))
+
+
+def test_another_server_on_its_port_is_not_taken_for_it(place: Place) -> None:
+    line = place.fault("stranger")
+    assert "did not come up: another program answers on its port" in line
+    assert len(started(place.pids)) == 2 * LIMITS.tries, "it may be gone at the next try"
+
+
+def test_a_server_that_the_kernel_killed(place: Place) -> None:
+    line = place.fault("killed-loading")
+    assert "did not come up: it was killed, as by a host that lacks memory (it said last: loading)" in line
+
+
+def test_a_process_that_the_kernel_does_not_end(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    """Killing does nothing to it: it is named, and the stage goes on."""
+    place.patch.setenv("FAKE_VLLM", "stubborn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launcher, "kill", lambda pid: None)
+        with serving(place.command, place.checkpoint, place.log, replace(LIMITS, end=0.5)) as server:
+            pass
+    assert f"server: killed, and still there: process {started(place.pids)[0]}" in capfd.readouterr().err
+    server.process.wait(20)
+    place.nothing_left()

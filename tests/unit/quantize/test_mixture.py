@@ -29,7 +29,7 @@ from ptqbench.quantize.site import QuantizedBlock
 from ptqbench.transforms.salience import scaled_loss, search
 
 CONFIG = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
-METHODS = CONFIG["methods"] | {"online": {"transform": {"rotation": "online"}, "rounding": "gptq"}}
+METHODS = CONFIG["methods"]
 
 
 @pytest.fixture(scope="module", params=MIXTURES)
