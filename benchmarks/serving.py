@@ -2,16 +2,29 @@
 
     PYTHONPATH=src python benchmarks/serving.py [--shape llama-3-8b] [--batches 1 64 256] [--folder DIR]
 
-Writes both checkpoints directly (nothing is quantized; every layer holds the same random numbers, which costs a server
-as much time as others would) and measures them one after the other: benchmarks/results/serving.csv. With a GPU it needs
-a vLLM of this Python, or `make serve-cuda`; without one `make serve-cpu`. Room on disk: the bfloat16 weights (16 GB).
+Writes the checkpoints directly (nothing is quantized; every layer holds the same random numbers, which costs a server
+as much time as others would) and measures them one after the other, 4 bits first: benchmarks/results/serving.csv, which
+is written after every row, so that a run that is cut short keeps what it measured. With a GPU it needs a vLLM of this
+Python, or `make serve-cuda`; without one `make serve-cpu`. Room on disk: 22 GB.
+
+`--weights w4g128 w4g128-marlin bf16` measures the 4-bit weights by vLLM's own choice of a kernel (Machete on Hopper)
+and by Marlin as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import re
+import signal
+import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +46,14 @@ from ptqbench.formats.layout import Layout
 LAYOUT = Layout(4, 128, True)
 SPREAD = 0.02  # standard deviation of weights
 CODES_SPREAD = 4.6  # of uniform 4-bit codes
-OUT = Path("benchmarks/results/serving.csv")
+POOL = 2**24  # random numbers, which every tensor repeats
+OUT, LOGS = Path("benchmarks/results/serving.csv"), Path("benchmarks/runs")
+KERNEL = re.compile(r"Using (\w+) for CompressedTensorsWNA16")
+WEIGHTS: dict[str, dict[str, str]] = {  # variables for the server
+    "w4g128": {},
+    "w4g128-marlin": {"VLLM_DISABLED_KERNELS": "MacheteLinearKernel"},
+    "bf16": {},
+}
 SHAPES: dict[str, dict[str, int]] = {
     "llama-3-8b": {
         "hidden_size": 4096,
@@ -71,8 +91,9 @@ def linears(shape: dict[str, int]) -> dict[str, tuple[int, int]]:
 
 
 def normal(*size: int) -> torch.Tensor:
-    """Random weights in bfloat16."""
-    return (torch.randn(*size) * SPREAD).to(torch.bfloat16)
+    """Random weights in bfloat16, which repeat after a while: a billion new ones take a good part of a minute."""
+    pool = (torch.randn(min(POOL, math.prod(size))) * SPREAD).to(torch.bfloat16)
+    return pool.repeat(-(-math.prod(size) // len(pool)))[: math.prod(size)].view(size)
 
 
 def packed(name: str, m: int, n: int) -> Tensors:
@@ -111,22 +132,42 @@ def write_checkpoint(folder: Path, shape: dict[str, int], quantized: bool) -> Pa
 
 
 def measure(
-    folder: Path, suite: dict[str, Any], backend: str, device: str, marker: Path | None
-) -> list[dict[str, Any]]:
+    folder: Path, suite: dict[str, Any], backend: str, device: str, marker: Path | None, log: Path
+) -> Iterator[dict[str, Any]]:
     """Serve one checkpoint and run the throughput suite on it."""
     text = Text(folder, remote=False)
     length = throughput.longest(suite, text.context)
-    log = OUT.parent.parent / "runs" / f"{folder.name}.server.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     setup = Setup(backend, device, False, length, throughput.COMPILED and device == "cuda", (), marker, log)
     with vllm.opened(text, setup) as opened:
-        rows = throughput.run(opened, suite)
         record = opened.record()
-    return [{**row, "device": record["device"], "server": record["server"]} for row in rows]
+        kernels = ", ".join(sorted(set(KERNEL.findall(log.read_text(errors="replace")))))
+        for row in throughput.measured(opened, suite):
+            yield {**row, "kernel": kernels, "device": record["device"], "server": record["server"]}
+
+
+@contextmanager
+def variables(values: dict[str, str]) -> Iterator[None]:
+    """Variables of the environment for a while, which servers inherit."""
+    os.environ.update(values)
+    yield
+    for name in values:
+        del os.environ[name]
+
+
+def save(rows: list[dict[str, Any]], out: Path) -> None:
+    """The table so far."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(rows, infer_schema_length=None).write_csv(out)
+
+
+def tell(words: str, begun: float) -> None:
+    """What took how long, on standard error."""
+    print(f"{words}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", choices=WEIGHTS, nargs="+", default=["w4g128", "bf16"])
     parser.add_argument("--shape", choices=SHAPES, default="llama-3-8b")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 256])
     parser.add_argument("--prompt-tokens", type=int, default=throughput.PROMPT_TOKENS)
@@ -135,25 +176,40 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where the checkpoints are written, and removed")
     parser.add_argument("--server", type=Path, help="marker of a serving environment, instead of the usual one")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--logs", type=Path, default=LOGS, help="where the servers' logs are kept")
     args = parser.parse_args(argv)
     backend = "vllm-cuda" if visible_gpus() else "vllm-cpu"
     usual = environment_marker(backend)
     marker = args.server or (Path(usual) if usual else None)
     suite = {key: vars(args)[key] for key in ("batches", "prompt_tokens", "output_tokens", "repeats")}
-    rows = []
-    with one_device(whole=True) as device:
-        for name in ("bf16", "w4g128"):
-            with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-                made = write_checkpoint(Path(folder) / name, SHAPES[args.shape], quantized=name != "bf16")
-                found = measure(made, suite, backend, device, marker)
-            rows += [{"shape": args.shape, "weights": name, **row} for row in found]
-    table = pl.DataFrame(rows)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    table.write_csv(args.out)
+    args.logs.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    with one_device(whole=True) as device, tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        for name in args.weights:
+            begun, made = time.perf_counter(), Path(folder) / name.partition("-")[0]
+            if not made.exists():
+                write_checkpoint(made, SHAPES[args.shape], quantized=name != "bf16")
+                tell(f"{made.name}: written", begun)
+            shared = {"shape": args.shape, "weights": name, "date": date.today().isoformat(), **suite}
+            del shared["batches"], shared["repeats"]
+            with variables(WEIGHTS[name]):
+                for row in measure(made, suite, backend, device, marker, args.logs / f"{name}.server.log"):
+                    rows.append({**shared, **row})
+                    save(rows, args.out)
+            tell(f"{name}: measured", begun)
+    show(pl.DataFrame(rows, infer_schema_length=None))
+
+
+def show(table: pl.DataFrame) -> None:
+    """Every measure beside that of bfloat16, where it was measured."""
     wide = table.pivot(on="weights", index=["task", "metric"], values="value")
+    packed = [name for name in wide.columns if name.startswith("w4g128")]
+    if "bf16" in wide.columns:
+        wide = wide.with_columns((pl.col(name) / pl.col("bf16")).alias(f"{name} / bf16") for name in packed)
     with pl.Config(tbl_rows=-1, tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_width_chars=200):
-        print(wide.with_columns(ratio=pl.col("w4g128") / pl.col("bf16")))
+        print(wide)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # by way of what cleans up
     main()

@@ -115,7 +115,7 @@ def main() -> None:
     if mode == "killed-loading":
         print("loading", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-    if mode == "never-ready":
+    if mode == "never-ready" or (mode == "second-never-ready" and not first):
         time.sleep(1000)
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -6,6 +6,7 @@ import math
 import random
 import statistics
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ptqbench.progress import progress_bar
@@ -23,7 +24,12 @@ def longest(suite: dict[str, Any], context: int) -> int:
 
 
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows ``task, metric, value, stderr, n``: a task per batch size, and one for memory.
+    """All rows of :func:`measured`."""
+    return list(measured(backend, suite))
+
+
+def measured(backend: Any, suite: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows ``task, metric, value, stderr, n`` as they come: a task per batch size, and at last one for memory.
 
     At batch 1 ``tokens_per_second`` is the rate of decoding, from the difference between answers of all tokens and
     of one: a stream may deliver several tokens at once. ``first_token_seconds`` is when a stream's first token arrives.
@@ -32,7 +38,6 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     length, output = suite.get("prompt_tokens", PROMPT_TOKENS), suite.get("output_tokens", OUTPUT_TOKENS)
     batches, repeats = suite.get("batches", BATCHES), suite.get("repeats", REPEATS)
     prompts = Prompts(backend.config.get_text_config().vocab_size, length)
-    rows = []
     with progress_bar("throughput: run", total=len(batches) * repeats) as bar:
         for batch in batches:
             generate(backend, prompts.take(batch), output)  # compiles, captures, warms up
@@ -41,8 +46,8 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
                 for metric, value in measure(backend, prompts, batch, output).items():
                     found.setdefault(metric, []).append(value)
                 bar(1, f"batch {batch}")
-            rows += [summary(f"batch {batch}", metric, values) for metric, values in found.items()]
-    return rows + [summary("memory", f"{name}_gib", [value / 2**30]) for name, value in backend.memory().items()]
+            yield from (summary(f"batch {batch}", metric, values) for metric, values in found.items())
+    yield from (summary("memory", f"{name}_gib", [value / 2**30]) for name, value in backend.memory().items())
 
 
 class Prompts:

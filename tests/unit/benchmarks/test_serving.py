@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 from clone import REPOSITORY
-from serving import alive, fake_environment, started
+from serving import alive, environment, fake_environment, started, within
 from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsConfig
 
 from ptqbench.formats.complete import lacking
@@ -62,10 +64,40 @@ def test_both_weights_are_measured(
     few = ["--batches", "1", "2", "--prompt-tokens", "8", "--output-tokens", "4", "--repeats", "2"]
     benchmark.main(["--shape", "tiny", "--server", str(marker), "--folder", str(tmp_path), *few, "--out", "made.csv"])
     table = pl.read_csv("made.csv")
-    assert table["weights"].unique(maintain_order=True).to_list() == ["bf16", "w4g128"]
+    assert table["weights"].unique(maintain_order=True).to_list() == ["w4g128", "bf16"]
     assert set(table["server"]) == {"vllm 0.0.fake"}
     sizes = dict(table.filter(metric="weights_gib").select("weights", "value").iter_rows())
     assert sizes["w4g128"] < 0.6 * sizes["bf16"]
-    assert "ratio" in capsys.readouterr().out
+    assert "w4g128 / bf16" in capsys.readouterr().out
     assert not any(map(alive, started(tmp_path / "pids")))
+    assert not list(tmp_path.glob("tmp*")), "the checkpoints are removed"
+
+
+def test_a_run_that_is_cut_short_keeps_its_rows(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SIGTERM, while the second checkpoint is served."""
+    marker, pids = fake_environment(tmp_path / "environment"), tmp_path / "pids"
+    few = ["--batches", "1", "--prompt-tokens", "8", "--output-tokens", "4", "--repeats", "1", "--out", "made.csv"]
+    command = [
+        sys.executable,
+        str(REPOSITORY / "benchmarks/serving.py"),
+        "--shape",
+        "tiny",
+        "--server",
+        str(marker),
+        "--folder",
+        str(tmp_path),
+        *few,
+    ]
+    variables = environment(pids, "second-never-ready") | {"PYTHONPATH": str(REPOSITORY / "src")}
+    run = subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.DEVNULL)
+    assert within(60, lambda: len(started(pids)) == 4)
+    assert within(20, lambda: (tmp_path / "made.csv").exists())
+    run.terminate()
+    run.wait(60)
+    table = pl.read_csv(tmp_path / "made.csv")
+    assert set(table["weights"]) == {"w4g128"}
+    assert "tokens_per_second" in table["metric"].to_list()
+    assert within(20, lambda: not any(map(alive, started(pids))))
     assert not list(tmp_path.glob("tmp*")), "the checkpoints are removed"
