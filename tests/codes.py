@@ -28,8 +28,11 @@ def quantized(m: int, n: int, bits: int, group_size: int, symmetric: bool) -> Qu
     return QuantizedLinear(codes, rounded.scale, zero, bits, symmetric)
 
 
-def write_packed(source: Path, folder: Path, form: str, layout: Layout) -> Path:
-    """A model folder whose linears are rounded to nearest and stored in a format; the dense one is the others' twin."""
+def write_packed(source: Path, folder: Path, form: str, layout: Layout, shift: int = 0) -> Path:
+    """A model folder whose linears are rounded to nearest and stored in a format; the dense one is the others' twin.
+
+    ``shift`` is added to every zero-point.
+    """
     checkpoint, module = Checkpoint(source), import_module(f"ptqbench.formats.{form}")
     grid = Grid(layout.bits, layout.group_size, layout.symmetric)
 
@@ -39,7 +42,8 @@ def write_packed(source: Path, folder: Path, form: str, layout: Layout) -> Path:
         values = grid.grouped(tensor.float())
         scale, zero = grid.from_bounds(values.amin(-1), values.amax(-1))
         codes = grid.encode(values, scale.unsqueeze(-1), zero.unsqueeze(-1)).flatten(1)
-        linear = QuantizedLinear(codes.to(torch.uint8), scale, zero.to(torch.uint8), grid.bits, grid.symmetric)
+        zero = (zero + shift).to(torch.uint8)
+        linear = QuantizedLinear(codes.to(torch.uint8), scale, zero, grid.bits, grid.symmetric)
         assert module.refuses(linear, layout) is None
         return module.tensors(key.removesuffix(".weight"), linear, checkpoint.dtype, layout)
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 from clone import REPOSITORY, Clone, jobs, one_cell
 from codes import write_packed
+from gpu.sweep import Case, sweep
 from safetensors.torch import load_file, save_file
 
 from ptqbench.errors import UserError
@@ -22,6 +23,7 @@ from ptqbench.evaluation import perplexity, tasks, throughput
 from ptqbench.evaluation.backends import transformers, vllm
 from ptqbench.evaluation.backends.text import Setup, Text
 from ptqbench.evaluation.environment import MARKER, provide
+from ptqbench.evaluation.runtime import server_python
 from ptqbench.formats.choice import formats
 from ptqbench.formats.layout import Layout
 
@@ -143,6 +145,17 @@ def test_a_checkpoint_that_lacks_a_norm(source: Path, marker: Path, tmp_path: Pa
         vllm.opened(Text(folder, False), setup),
     ):
         pass
+
+
+def test_the_sweep_of_gptq_checkpoints(marker: Path, tmp_path: Path) -> None:
+    """What settles on a GPU which of them are read right, with those that a CPU serves."""
+    python, table = str(server_python(marker)), tmp_path / "sweep.csv"
+    wanted = [Case(256), Case(256, 4, 128, True, "v1"), Case(256, 3, 128, True, "v1")]
+    rows = {(row["hidden"], row["bits"]): row for row in sweep(wanted, table, python, gpu=False, seconds=300)}
+    assert [rows[256, bits]["right"] for bits in (16, 4, 3)] == [True, True, False]
+    assert rows[256, 4]["served"] < 3 * rows[256, 16]["served"] + 0.02
+    assert rows[256, 3]["error"], "three bits are refused"
+    assert len(table.read_text().splitlines()) == 4
 
 
 def test_the_workflow_serves(marker: Path, blank: Clone, tmp_path: Path) -> None:
