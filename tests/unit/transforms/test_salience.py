@@ -75,3 +75,23 @@ def test_scale_is_shared_by_the_query_heads_of_a_key_value_head(tmp_path: Path) 
     assert scale is not None
     heads = scale.view(2, 2, 16)  # kv heads, query heads of each, width
     assert torch.equal(heads[:, 0], heads[:, 1])
+
+
+def test_each_expert_is_measured_on_the_grid_of_its_own_width(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model", "mixtral")
+    cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, Grid(4, 32))
+    cell.widths = {(0, f"mlp.{expert}"): bits for expert, bits in enumerate((2, 3, 4, 8))}
+    state = cell.state(0)
+    group = tuple(site for site in state.sites if site.stage == "mlp")
+
+    def loss(scale: torch.Tensor) -> float:
+        found = 0.0
+        for expert, bits in enumerate((2, 3, 4, 8)):
+            site = next(site for site in group if site.name == f"mlp.{expert}")
+            own = state.statistics[site.name]
+            found += own.tokens * scaled_loss(state.stacked(site), scale, own.hessian, Grid(bits, 32)).item()
+        return found
+
+    scale, record = search(state, group, Grid(4, 32), 20, True)
+    assert scale is not None
+    assert record["relative_loss"] == pytest.approx(loss(scale) / loss(torch.ones_like(scale)), rel=1e-4)
