@@ -20,13 +20,17 @@ from ptqbench.quantize.proxy import TF32_ERROR, proxy_loss
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "salience"
-DEFAULTS = {"steps": 20, "duo": True}
+DEFAULTS = {"steps": 20, "duo": True, "channel_scale": True}
 FLOOR = 1e-4
 
 
-def apply(state: BlockState, grid: Grid, steps: int, duo: bool) -> list[dict[str, Any]]:
-    """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling."""
-    chosen = [(group[0], *search(state, group, grid, steps, duo)) for group in by_producer(state.sites)]
+def apply(state: BlockState, grid: Grid, steps: int, duo: bool, channel_scale: bool) -> list[dict[str, Any]]:
+    """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling.
+
+    Without ``channel_scale``, sites whose inputs no producer can scale are left alone, as published AWQ leaves them.
+    """
+    groups = [group for group in by_producer(state.sites) if channel_scale or group[0].producer]
+    chosen = [(group[0], *search(state, group, grid, steps, duo)) for group in groups]
     for site, scale, _ in chosen:
         if scale is not None:
             fold_scale(state, site, scale)
