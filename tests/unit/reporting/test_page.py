@@ -80,6 +80,19 @@ def test_what_is_significant_is_marked_and_the_best_named(written: str) -> None:
     assert "evaluated in transformers" in words
 
 
+def test_models_of_one_family_are_compared_at_equal_bytes_and_others_across(written: str) -> None:
+    assert "<h2 id='family'>" in written
+    assert "<h2 id='across'>" not in written, "it would be the same figure"
+    words = "".join(Outline(written).words)
+    assert "At equal bytes" in words
+    assert "family<f>" in words
+    tables = report_data.tables()
+    own = tables["cells"].with_columns(family="model")
+    apart = page({**tables, "cells": own}, report_data.origins(), {})
+    assert "<h2 id='family'>" not in apart
+    assert "<h2 id='across'>" in apart
+
+
 def test_the_data_of_the_script_is_whole(written: str) -> None:
     text = re.search(r'<script type="application/json" id="data">(.*?)</script>', written, re.DOTALL)
     assert text is not None
