@@ -42,7 +42,8 @@ def panel(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str, tit
     ends = domain([*data["value"], *floats["value"]])
     scale = alt.Scale(type="log", nice=False, padding=20) if kind(score) == "perplexity" else alt.Scale(domain=ends)
     name = f"{score} ({'lower' if better_when_lower(score) else 'higher'} is better)"
-    x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20))
+    axis = alt.Axis(labelOverlap="greedy")
+    x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20), axis=axis)
     y = alt.Y("value:Q", title=name, scale=scale)
     frontier = data.filter(pl.col("frontier")).sort("bits")
     legend = alt.Legend(orient="bottom", columns=2, columnPadding=30, labelLimit=300)
