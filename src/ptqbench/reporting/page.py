@@ -33,7 +33,8 @@ LEGEND = (
 NOTES = (
     "Perplexity is exp of the mean loss over the windows of a text; an accuracy is the mean over the tasks of a "
     "suite. A loss is relative to the float model. Sizes are those of the weights: the cache of keys and values "
-    "comes on top. A fallback is a layer, or an export, that did not run as asked."
+    "comes on top. A fallback is a layer, or an export, that did not run as asked. The data lie beside this page as "
+    "parquet and CSV (results, cells, layers, items, scores, pairs), the figures as SVG and PNG."
 )
 
 FRONTIER = "The line is the frontier, the dashed rule the float model. Point at a mark for its cell."
