@@ -508,7 +508,25 @@ def rows(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         except Exception:
             args.failed.append(name)
             traceback.print_exc()
+        save(args, [row for each in (bench, *others) for row in each.rows])
     return [row for each in (bench, *others) for row in each.rows]
+
+
+def save(args: argparse.Namespace, found: list[dict[str, Any]]) -> None:
+    """Write the table so far: a run that is cut short keeps what it measured."""
+    host = {
+        "shape": args.shape,
+        "tokens": args.samples * args.length,
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
+        "torch": torch.__version__,
+        "date": date.today().isoformat(),
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with open(args.out, "w", newline="") as stream:
+        names = ["row", "s_per_layer", "whole_model_s", "target_s", "peak_gib", "layers_measured", *host]
+        table = csv.DictWriter(stream, names)
+        table.writeheader()
+        table.writerows({**host, **row} for row in found)
 
 
 def cached(bench: Bench) -> None:
@@ -540,21 +558,9 @@ def main() -> None:
     torch.set_grad_enabled(False)
     with tempfile.TemporaryDirectory() as folder:
         found = rows(args, Path(folder))
-    found += [run_peer(name, args) for name in args.peers]
-    cuda = args.device == "cuda"
-    host = {
-        "shape": args.shape,
-        "tokens": args.samples * args.length,
-        "device": torch.cuda.get_device_name() if cuda else platform.machine(),
-        "torch": torch.__version__,
-        "date": date.today().isoformat(),
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(args.out, "w", newline="") as stream:
-        names = ["row", "s_per_layer", "whole_model_s", "target_s", "peak_gib", "layers_measured", *host]
-        table = csv.DictWriter(stream, names)
-        table.writeheader()
-        table.writerows({**host, **row} for row in found)
+    for name in args.peers:
+        found.append(run_peer(name, args))
+        save(args, found)
     print(args.out.read_text())
     if args.failed:
         sys.exit(f"failed: {', '.join(args.failed)}")

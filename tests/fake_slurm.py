@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("sbatch", "squeue", "srun", "sinfo", "sacctmgr", "scancel")
+COMMANDS = ("sbatch", "squeue", "srun", "sinfo", "sacctmgr", "scontrol", "scancel")
 KEPT = ("PATH", "HOME")
 
 
@@ -81,6 +81,11 @@ def sinfo(jobs: Path, arguments: list[str]) -> None:
 def sacctmgr(jobs: Path, arguments: list[str]) -> None:
     """The user's accounts: the profile's."""
     print("none")
+
+
+def scontrol(jobs: Path, arguments: list[str]) -> None:
+    """How long ``squeue`` remembers a job: long enough that the plugin does not turn to ``sacct``."""
+    print("MinJobAge = 300 sec")
 
 
 def scancel(jobs: Path, arguments: list[str]) -> None:
