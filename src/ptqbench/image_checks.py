@@ -38,7 +38,8 @@ def check_sight(config: Config, cell: tuple[str, ...], folder: Path | None) -> N
     where, line = f"config: models.{model}", config["models"][model]
     shown = "questions" in config["calibration"][calibration]
     tower = line.get("vision_tower", False)
-    if folder is not None and (shown or tower) and load_adapter(read_config(folder, where), where).tower is None:
+    sees = folder is not None and load_adapter(read_config(folder, where), where).tower is not None
+    if folder is not None and (shown or tower) and not sees:
         if tower:
             raise UserError(f"{where}.vision_tower is true, and the model has no vision tower: remove the key")
         raise UserError(
@@ -55,19 +56,21 @@ def check_sight(config: Config, cell: tuple[str, ...], folder: Path | None) -> N
             f"{where}.vision_tower is true, and method '{method}' has int8 activations: the tower is exported "
             "dequantized, which would run them in float: remove the key or the method"
         )
-    if shown and config["schemes"][scheme]["bits"] == "mixed":
+    if (sees or shown) and config["schemes"][scheme]["bits"] == "mixed":
         raise UserError(
-            f"config: schemes.{scheme}.bits is 'mixed', which is chosen on text, and calibration.{calibration} asks "
-            "questions about images: give it a scheme of one width"
+            f"config: schemes.{scheme}.bits is 'mixed', which is chosen for models of text alone, and model '{model}' "
+            "sees images: give it a scheme of one width"
         )
 
 
-def check_diagnosed(config: Config, cell: tuple[str, ...]) -> None:
+def check_diagnosed(config: Config, cell: tuple[str, ...], folder: Path | None) -> None:
     """Diagnosis runs a model of text."""
-    if "questions" in config["calibration"][cell[1]]:
+    where = f"config: models.{cell[0]}"
+    sees = folder is not None and load_adapter(read_config(folder, where), where).tower is not None
+    if sees or "questions" in config["calibration"][cell[1]]:
         raise UserError(
-            f"config: a grid entry with diagnose: true names calibration '{cell[1]}', which asks questions about "
-            "images, and diagnosis is on text: remove the key or the calibration set"
+            f"config: a grid entry with diagnose: true names model '{cell[0]}', which sees images, and diagnosis is of "
+            "models of text alone: remove the key or the model"
         )
 
 

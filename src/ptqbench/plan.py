@@ -182,7 +182,7 @@ class Plan:
             else:
                 check_calibration(name, settings, model, local.get(model), self.root)
         for cell in self.diagnosed:
-            check_diagnosed(self.config, cell)
+            check_diagnosed(self.config, cell, local.get(cell.model))
         seen = ((cell.calibration, suite) for cell, suite in self.evaluations if cell in cells)
         check_held_out(self.config, dict.fromkeys(seen), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):

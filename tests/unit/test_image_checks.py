@@ -127,12 +127,22 @@ def test_groups_must_divide_the_tower_too(root: Path) -> None:
 
 
 def test_mixed_widths_and_diagnosis_are_of_text(root: Path) -> None:
+    for calibration in ("text", "pairs"):
+        refuse_what_is_of_text(root, calibration)
+
+
+def refuse_what_is_of_text(root: Path, calibration: str) -> None:
     mixed = {"mixed": {"bits": "mixed", "budget": 3.0, "choices": [2, 4]}}
-    changed = config(schemes=mixed, grid=[entry(models=["seeing"], schemes=["mixed"])])
-    assert "schemes.mixed.bits is 'mixed', which is chosen on text" in refused(root, changed)
+    changed = config(schemes=mixed, grid=[entry(models=["seeing"], calibration=[calibration], schemes=["mixed"])])
+    assert (
+        "schemes.mixed.bits is 'mixed', which is chosen for models of text alone, and model 'seeing' sees"
+        in refused(root, changed)
+    )
     suites = config()["suites"] | {"ppl": {"kind": "perplexity", "corpora": {"t": "train.txt"}, "window": 16}}
-    changed = config(suites=suites, grid=[entry(models=["seeing"], suites=["vqa", "ppl"], diagnose=True)])
-    assert "with diagnose: true names calibration 'pairs'" in refused(root, changed)
+    changed = config(
+        suites=suites, grid=[entry(models=["seeing"], calibration=[calibration], suites=["vqa", "ppl"], diagnose=True)]
+    )
+    assert "with diagnose: true names model 'seeing', which sees images" in refused(root, changed)
 
 
 @pytest.mark.parametrize(
