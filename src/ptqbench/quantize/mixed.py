@@ -63,7 +63,6 @@ def choose_widths(cell: Cell, model: nn.Module, choices: Sequence[int], budget: 
 
 def importance(cell: Cell, model: nn.Module, bits: int) -> dict[Place, float]:
     """KL in nats per token over the proxy loss, of rounding each site alone to nearest at ``bits``."""
-    assert cell.tokens is not None
     tokens = cell.tokens[:SAMPLES]
     reference = logits(model, tokens)
     blocks = model.get_submodule(cell.checkpoint.adapter.blocks)

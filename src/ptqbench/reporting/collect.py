@@ -142,6 +142,8 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
     fallbacks = [f"{layer['linear']}: {layer['fallback']}" for layer in made["layers"] if layer.get("fallback")]
     if packed["reason"]:
         fallbacks.append(f"served dense: {packed['reason']}")
+    if packed.get("dense_part"):
+        fallbacks.append(f"served dense in part: {packed['dense_part']}")
     return row | {
         "bits_per_weight": 8 * made["packed_bytes"] / made["n_weights"],
         "checkpoint_bytes": packed["packed_weight_bytes"],

@@ -119,6 +119,8 @@ def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     if cell["format"] == "dense":
         reason = dense[0].removeprefix("served dense") if dense else ": as asked"
         said.append(f"served dense, so it needs the memory and has the speed of the float model{reason}")
+    elif dense:
+        said.append(dense[0])
     if not paired:
         said.append("compared without its scores item by item, as if of independent measurements")
     if cell["serve_flags"] is None:
