@@ -50,6 +50,7 @@ def cells() -> pl.DataFrame:
                 "fallbacks": ["served dense: no kernel<u>"] if dense else ["0.q: why"] if method == "rtn" else [],
                 "propagate": False,
                 "structure": "dense",
+                "family": "family<f>",
                 "format": "float" if method == "float" else "dense" if dense else "compressed_tensors",
                 "served_bytes": 16_000_000 if dense else (bits * 1000 + index) * 1000,
                 "checkpoint": f"results/{index}",

@@ -37,7 +37,7 @@ def tokenizer(special: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
     return train_tokenizer(text * 20, 300, 64, special)
 
 
-def settings(kind: str) -> dict[str, Any]:
+def settings(kind: str, tower: dict[str, Any] | None = None) -> dict[str, Any]:
     """The ``model`` part of a recipe: ``llava`` or ``llava_llama``, a tower of two blocks, a Llama of two."""
     vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision |= {"image_size": SIDE, "patch_size": 4}
@@ -46,7 +46,11 @@ def settings(kind: str) -> dict[str, Any]:
     )
     text = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 16}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
-    return {"model_type": kind, "vision": vision | extra, "text": text | heads | {"tie_word_embeddings": False}}
+    return {
+        "model_type": kind,
+        "vision": vision | extra | (tower or {}),
+        "text": text | heads | {"tie_word_embeddings": False},
+    }
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:

@@ -17,6 +17,7 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
 from ptqbench.models.experts import make_watchable
 from ptqbench.models.load import image_place, load_model
+from ptqbench.models.sight import Shown, image_tokens
 from ptqbench.models.skeleton import Skeleton, run_block
 from ptqbench.models.vila import Vila
 from ptqbench.pocket import vision
@@ -94,9 +95,13 @@ def make_model(
     family: str = "llama",
     dtype: torch.dtype = torch.float32,
     vocabulary: int = VOCAB,
+    tower: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
-    """Save a random two-block model with grouped-query attention, norms away from one and biases away from zero."""
+    """Save a random two-block model with grouped-query attention, norms away from one and biases away from zero.
+
+    ``tower`` changes the vision tower's config; norms and biases of such a one are away from one and zero as well.
+    """
     torch.manual_seed(1)
     shape = {"hidden_size": HIDDEN, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": vocabulary}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
@@ -104,11 +109,13 @@ def make_model(
     model: Any
     if family in SEEING:
         tokenizer = tiny_images.tokenizer(("<image>",))
-        model = vision.build(tiny_images.settings(settings["model_type"]), tokenizer)
+        model = vision.build(tiny_images.settings(settings["model_type"], tower), tokenizer)
     else:
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
     for name, parameter in model.named_parameters():
-        if "vision_tower" in name or name.endswith(("A_log", "dt_bias", "dt_proj.bias")):
+        if ("vision_tower" in name and (tower is None or parameter.dim() > 1)) or name.endswith(
+            ("A_log", "dt_bias", "dt_proj.bias")
+        ):
             continue
         if parameter.dim() == 1:
             near = 0.0 if name.endswith("bias") else 1.0
@@ -130,25 +137,37 @@ def tokens(samples: int = 6, length: int = 24) -> Tensor:
     return torch.randint(0, VOCAB, (samples, length), generator=torch.Generator().manual_seed(2))
 
 
-def write_statistics(model: Path, folder: Path) -> Path:
-    """The statistics pass over :func:`tokens`, as the stage writes it."""
-    checkpoint = Checkpoint(model)
+def pictures(checkpoint: Checkpoint) -> list[Shown]:
+    """A calibration set of images: :func:`tokens` in two lengths, an image in every sequence."""
+    (place, count), ids = image_tokens(checkpoint.folder, checkpoint.config), tokens()
+    ids[:, 2 : 2 + count] = place
+    pixels = torch.from_numpy(tiny_images.noise(len(ids), seed=5))
+    return [Shown(ids[:2, :-3], pixels[:2]), Shown(ids[2:], pixels[2:])]
+
+
+def write_statistics(model: Path, folder: Path, vision_tower: bool = False) -> Path:
+    """The statistics pass over :func:`tokens`, or :func:`pictures` with a ``vision_tower``, as the stage writes it."""
+    checkpoint = Checkpoint(model, vision_tower)
     skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32)
-    inputs = skeleton.inputs(tokens(), 4)
     folder.mkdir(parents=True, exist_ok=True)
-    for index in range(checkpoint.n_blocks):
-        block = skeleton.block(index, checkpoint.block(index))
-        with watching(block, checkpoint.adapter.sites(checkpoint.config, index), STATISTICS) as found:
-            for item, hidden in zip(inputs, list(run_block(block, inputs)), strict=True):
-                item.hidden = hidden
-        tensors = {key: value for name, site in found.items() for key, value in site.finish(name).items()}
-        save_file(tensors, folder / f"block-{index:03d}.safetensors")
+    for span, inputs in skeleton.segments(pictures(checkpoint) if vision_tower else tokens(), 4):
+        for index in span:
+            block = skeleton.block(index, checkpoint.block(index))
+            with watching(block, checkpoint.adapter.sites(checkpoint.config, index), STATISTICS) as found:
+                for item, hidden in zip(inputs, list(run_block(block, inputs)), strict=True):
+                    item.hidden = hidden
+            tensors = {key: value for name, site in found.items() for key, value in site.finish(name).items()}
+            save_file(tensors, folder / f"block-{index:03d}.safetensors")
     return folder
 
 
-def make_cell(model: Path, statistics: Path, method: dict[str, Any], grid: Grid) -> PropagatedCell:
+def make_cell(
+    model: Path, statistics: Path, method: dict[str, Any], grid: Grid, vision_tower: bool = False
+) -> PropagatedCell:
     """A prepared cell of a method."""
-    cell = PropagatedCell(Checkpoint(model), normalize("test", method), grid, statistics, torch.device("cpu"), tokens())
+    checkpoint, device = Checkpoint(model, vision_tower), torch.device("cpu")
+    calibration = pictures(checkpoint) if vision_tower else tokens()
+    cell = PropagatedCell(checkpoint, normalize("test", method), grid, statistics, device, calibration)
     cell.prepare()
     return cell
 

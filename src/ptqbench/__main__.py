@@ -51,6 +51,7 @@ def recommended(args: argparse.Namespace) -> list[str]:
         max_drop=parse_share(args.max_drop) if args.max_drop else None,
         tokens_per_second=args.tokens_per_second,
         prefer=args.prefer,
+        named=bool(args.task),
     )
     stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
     found = recommend(candidates(chosen, tables["scores"], tables["results"]), constraints, stderrs)

@@ -185,12 +185,13 @@ def _check_tokens(corpus: str, length: int, model: str, folder: Path | None, whe
         )
 
 
-def read_shapes(model: str, folder: Path) -> Shapes:
+def read_shapes(model: str, folder: Path, vision_tower: bool = False) -> Shapes:
     """Shapes of the linears to quantize of a local model, by checkpoint name; what is missing is named."""
     where = f"config: models.{model}.path"
     settings = read_config(folder, where)
     headers = read_headers(folder, where)
     adapter = load_adapter(settings, where).named_as(headers)
+    adapter = adapter.with_tower(settings, headers) if vision_tower else adapter
     if not any((folder / part / name).is_file() for part in ("", *parts(folder)) for name in TOKENIZERS):
         raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
     found = {}

@@ -22,6 +22,7 @@ from ptqbench.checks import (
 )
 from ptqbench.config import check
 from ptqbench.errors import UserError, did_you_mean
+from ptqbench.image_checks import check_diagnosed, check_held_out, check_pairs, check_sight
 from ptqbench.manifest import NAME, load, withdraw_damaged, withdrawn
 from ptqbench.models.adapter import adapter_name
 from ptqbench.models.headers import digest, read_config, sampled_digests
@@ -107,7 +108,8 @@ class Plan:
 
     def texts(self, calibration: str) -> dict[str, str]:
         """The digest of a calibration set's local file."""
-        return self._digests([self.config["calibration"][calibration]["corpus"]])
+        settings = self.config["calibration"][calibration]
+        return self._digests([settings.get("corpus") or settings["questions"]])
 
     def documents(self, suite: str) -> dict[str, str]:
         """Digests of a suite's local texts and task files."""
@@ -163,15 +165,26 @@ class Plan:
     def _check_files(self) -> None:
         paths = {name: entry["path"] for name, entry in self.config["models"].items() if "path" in entry}
         local = {cell.model: self.root / paths[cell.model] for cell in self.cells if cell.model in paths}
-        shapes = {model: read_shapes(model, folder) for model, folder in local.items()}
         cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
+        for cell in cells:
+            check_sight(self.config, cell, local.get(cell.model))
+        towers = {model for model, entry in self.config["models"].items() if entry.get("vision_tower")}
+        shapes = {model: read_shapes(model, folder, model in towers) for model, folder in local.items()}
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
             check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))
         for method, name in dict.fromkeys((cell.method, cell.scheme) for cell in cells):
             if self.config["schemes"][name]["bits"] == "mixed":
                 check_mixed(name, method, normalize(method, self.config["methods"][method]))
         for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in cells):
-            check_calibration(name, self.config["calibration"][name], model, local.get(model), self.root)
+            settings = self.config["calibration"][name]
+            if "questions" in settings:
+                check_pairs(name, settings, self.root)
+            else:
+                check_calibration(name, settings, model, local.get(model), self.root)
+        for cell in self.diagnosed:
+            check_diagnosed(self.config, cell, local.get(cell.model))
+        seen = ((cell.calibration, suite) for cell, suite in self.evaluations if cell in cells)
+        check_held_out(self.config, dict.fromkeys(seen), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):
             check_windows(name, self.config["suites"][name], model, local.get(model), self.root)
         for cell, suite in self.evaluations:

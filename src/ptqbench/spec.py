@@ -24,7 +24,13 @@ def statistics() -> list[str]:
 
 def model_spec(config: Config, model: str) -> dict[str, Any]:
     """A model's name and where it comes from."""
-    return {"name": model, "trust_remote_code": False, **config["models"][model]}
+    source = {key: value for key, value in config["models"][model].items() if key != "family"}
+    return {"name": model, "trust_remote_code": False, **source}
+
+
+def family(config: Config, model: str) -> str:
+    """What a model is one size of; its own name where the config does not say. Only the report depends on it."""
+    return str(config["models"][model].get("family", model))
 
 
 def calibration_spec(config: Config, model: str, calibration: str) -> dict[str, Any]:

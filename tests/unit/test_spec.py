@@ -39,6 +39,7 @@ def specs(config: dict[str, Any]) -> dict[str, str]:
         (("schemes", "w2g32", "bits"), 3, None),
         (("suites", "pairs", "limit"), 7, None),
         (("grid",), [], None),
+        (("models", "tiny", "family"), "llama", None),
     ],
 )
 def test_a_change_reaches_its_stage_and_all_after_it(keys: tuple[str, ...], value: Any, first: str | None) -> None:

@@ -28,6 +28,7 @@ CELL_COLUMNS = {
     "calibration": pl.String,
     "method": pl.String,
     "structure": pl.String,
+    "family": pl.String,
     "strategy": pl.List(pl.String),
     "scheme": pl.String,
     "bits": pl.Int64,

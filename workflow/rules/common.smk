@@ -185,7 +185,11 @@ def server_marker(wildcards):
 def planned():
     """What the report covers, as one canonical JSON."""
     cells = [
-        {"cell": list(cell), "spec": spec.export_spec(config, *cell)}
+        {
+            "cell": list(cell),
+            "spec": spec.export_spec(config, *cell),
+            "family": spec.family(config, cell.model),
+        }
         for cell in PLAN.cells
     ]
     evaluations = [

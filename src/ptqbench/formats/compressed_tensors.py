@@ -30,7 +30,7 @@ def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:
 
 def compression(layout: Layout) -> str:
     """Which of the two compressions holds a layout."""
-    bytes_do = layout.bits == 8 and layout.symmetric and not layout.grouped
+    bytes_do = layout.bits == 8 and not layout.mixed and layout.symmetric and not layout.grouped
     return W8A8 if layout.activations == "int8" and bytes_do else PACKED
 
 

@@ -15,8 +15,7 @@ from ptqbench.formats.bitstream import unpack
 
 def dense(folder: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Tensor, bool]]:
     """Every tensor of a checkpoint by name, and whether it was packed; ``settings`` is its ``quantization_config``."""
-    (group,) = settings["config_groups"].values()
-    weights = group["weights"]
+    bits = widths(settings)
     for file in sorted(folder.glob("*.safetensors")):
         tensors = load_file(file)
         for name, tensor in tensors.items():
@@ -27,7 +26,14 @@ def dense(folder: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Tensor,
             elif part == "weight":
                 yield name, spread(tensor, scale), True
             elif part == "weight_packed":
-                yield f"{linear}.weight", spread(integers(tensors, linear, weights["num_bits"]), scale), True
+                own = bits[linear if linear in bits else "Linear"]
+                yield f"{linear}.weight", spread(integers(tensors, linear, own), scale), True
+
+
+def widths(settings: dict[str, Any]) -> dict[str, int]:
+    """Bits by target of the config's groups: a linear's name, or ``Linear`` for all."""
+    groups = settings["config_groups"].values()
+    return {target: group["weights"]["num_bits"] for group in groups for target in group["targets"]}
 
 
 def integers(tensors: dict[str, Tensor], linear: str, bits: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from itertools import groupby
 from typing import Any
@@ -53,6 +53,26 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Tower:
+    """A vision tower and the projector of its features, by their checkpoint names.
+
+    ``config`` is the key of the tower's config, from which ``sites`` are those of each of its blocks; ``excluded`` says
+    of its matrices in no site why they stay in float, by a pattern of the name inside the tower.
+    """
+
+    name: str
+    projector: str
+    config: str
+    sites: Callable[[dict[str, Any]], tuple[Site, ...]]
+    excluded: dict[str, str]
+
+    def blocks(self, names: Collection[str]) -> str:
+        """What stands before the number of a block; not every checkpoint has the level ``vision_model``."""
+        deep = f"{self.name}.vision_model.encoder.layers"
+        return deep if any(name.startswith(deep) for name in names) else f"{self.name}.encoder.layers"
+
+
+@dataclass(frozen=True)
 class Adapter:
     """One model family. Names are those of the checkpoint; block-relative names lack the ``blocks.<i>.`` prefix.
 
@@ -61,7 +81,9 @@ class Adapter:
     ``text``; ``module`` is what stands before ``layers`` and ``embed_tokens`` in the language model alone, if its names
     there are not the checkpoint's; ``outside_writers`` are linears outside the blocks that write to the residual stream
     besides the embedding. ``other`` is the same family under other checkpoint names, and ``floats`` are modules in
-    float by the part of their names that all names share.
+    float by the part of their names that all names share. ``defaults`` are what the hub's configs of the language model
+    omit. A model with images has a ``tower``; where that is quantized too (:meth:`with_tower`), its ``tower_blocks``
+    blocks, named by ``tower_prefix``, come before those of the language model.
     """
 
     name: str
@@ -77,14 +99,39 @@ class Adapter:
     outside_writers: tuple[str, ...] = ()
     floats: tuple[str, ...] = ()
     other: Adapter | None = None
+    defaults: dict[str, Any] = field(default_factory=dict)
+    tower: Tower | None = None
+    tower_blocks: int = 0
+    tower_prefix: str = ""
 
     def text_config(self, config: dict[str, Any]) -> dict[str, Any]:
         """The language model's part of the config."""
-        return config[self.text] if self.text else config
+        return self.defaults | config[self.text] if self.text else config
+
+    def block_config(self, config: dict[str, Any], block: int) -> dict[str, Any]:
+        """The part of the config that describes a block."""
+        if self.tower and block < self.tower_blocks:
+            found: dict[str, Any] = config[self.tower.config]
+            return found
+        return self.text_config(config)
 
     def n_blocks(self, config: dict[str, Any]) -> int:
-        """Number of decoder blocks."""
-        return int(self.text_config(config)["num_hidden_layers"])
+        """Number of decoder blocks, and of the tower's where those are quantized too."""
+        return self.tower_blocks + int(self.text_config(config)["num_hidden_layers"])
+
+    def with_tower(self, config: dict[str, Any], names: Collection[str]) -> Adapter:
+        """This adapter for a model of ``config``, whose tensors are ``names``, with its vision tower quantized too."""
+        tower, text_sites = self.tower, self.sites
+        assert tower is not None
+        count, sites = int(config[tower.config]["num_hidden_layers"]), tower.sites(config[tower.config])
+        others = {pattern: why for pattern, why in self.excluded.items() if not pattern.startswith(tower.name)}
+        return replace(
+            self,
+            sites=lambda config, block: sites if block < count else text_sites(config, block - count),
+            excluded={f"{tower.name}.{pattern}": why for pattern, why in tower.excluded.items()} | others,
+            tower_blocks=count,
+            tower_prefix=tower.blocks(names),
+        )
 
     def named_as(self, names: Collection[str]) -> Adapter:
         """This adapter, or the one for the other names where the checkpoint has those."""
@@ -107,7 +154,9 @@ class Adapter:
 
     def prefix(self, block: int) -> str:
         """Checkpoint prefix of a block's tensors."""
-        return f"{self.blocks}.{block}."
+        if block < self.tower_blocks:
+            return f"{self.tower_prefix}.{block}."
+        return f"{self.blocks}.{block - self.tower_blocks}."
 
 
 def stages(sites: Iterable[Site]) -> list[tuple[Site, ...]]:

@@ -14,13 +14,17 @@ from ptqbench.models.headers import Header, read_config, read_headers
 
 
 class Checkpoint:
-    """Lazy access to a safetensors model folder; nothing is held in memory."""
+    """Lazy access to a safetensors model folder; nothing is held in memory.
 
-    def __init__(self, folder: Path) -> None:
+    With ``vision_tower``, the blocks of the tower are blocks of the model, before those of the language model.
+    """
+
+    def __init__(self, folder: Path, vision_tower: bool = False) -> None:
         self.folder = folder
         self.config: dict[str, Any] = read_config(folder, str(folder))
         self.headers: dict[str, Header] = read_headers(folder, str(folder))
-        self.adapter: Adapter = load_adapter(self.config, str(folder)).named_as(self.headers)
+        adapter = load_adapter(self.config, str(folder)).named_as(self.headers)
+        self.adapter: Adapter = adapter.with_tower(self.config, self.headers) if vision_tower else adapter
         self.text_config = self.adapter.text_config(self.config)
         self.n_blocks = self.adapter.n_blocks(self.config)
 

@@ -93,15 +93,17 @@ def collect_stage(
 
 
 def collect_blocks(
-    skeleton: Skeleton, inputs: list[BlockInput], statistics: Sequence[str]
+    skeleton: Skeleton, inputs: list[BlockInput], statistics: Sequence[str], span: range | None = None
 ) -> Iterator[tuple[BlockTensors, BlockTensors]]:
     """One full-precision pass: each block's tensors and the statistics of its sites, both on the device.
 
-    ``inputs`` move on with the blocks; the next block's weights are read while this one computes.
+    ``inputs`` are those of the first block of the ``span`` (all blocks, unless given) and move on with the blocks; the
+    next block's weights are read while this one computes.
     """
     checkpoint = skeleton.checkpoint
-    blocks = ahead(lambda index: upload(checkpoint.block(index), skeleton.device), range(checkpoint.n_blocks))
-    for index, tensors in enumerate(blocks):
+    span = range(checkpoint.n_blocks) if span is None else span
+    blocks = ahead(lambda index: upload(checkpoint.block(index), skeleton.device), span)
+    for index, tensors in zip(span, blocks, strict=True):
         block = skeleton.block(index, received(tensors))
         with watching(block, checkpoint.adapter.sites(checkpoint.config, index), statistics) as accumulators:
             advance(block, inputs)

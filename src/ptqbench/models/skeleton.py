@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse, make_watchable
+from ptqbench.models.sight import Calibration, Sight, batches
 from ptqbench.pipeline import copy_stream
 
 CACHES = ("past_key_values", "cache_params", "use_cache")
@@ -37,14 +38,19 @@ class _Catcher(nn.Module):
         super().__init__()
         self.caught: BlockInput | None = None
 
-    def forward(self, hidden: Tensor, **kwargs: Any) -> Tensor:
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        kwargs |= {"attention_mask": args[0]} if args else {}  # an encoder hands it on by its place
         kwargs = {key: value for key, value in kwargs.items() if key not in CACHES}
         self.caught = BlockInput(hidden, kwargs)
         raise _Reached
 
 
 class Skeleton:
-    """A language model of which only the embeddings and one block at a time are real."""
+    """A language model of which only the embeddings and one block at a time are real.
+
+    Where a vision tower is quantized too, its blocks come first, and it is real as a whole: what a block of it was last
+    given is what later images pass through.
+    """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, remote: bool = False) -> None:
         self.checkpoint, self.device, self.dtype = checkpoint, device, dtype
@@ -58,39 +64,80 @@ class Skeleton:
         embedding = f"{inside}.embed_tokens" if inside else adapter.embedding
         self._materialize(embedding, checkpoint.under(adapter.embedding + "."))
         self._rebuild_buffers()
-        for index, block in enumerate(self._blocks()):
+        for index, block in enumerate(self._blocks(), adapter.tower_blocks):
             for site in adapter.sites(checkpoint.config, index):
                 if site.fed_by:
                     calls = partial(_call_with_first_channels, *(block.get_submodule(name) for name in site.linears))
                     block.get_submodule(site.fed_by).register_forward_hook(calls)
 
-    def inputs(self, tokens: Tensor, batch_size: int) -> list[BlockInput]:
-        """What the first block receives for ``tokens [samples, length]``, in micro-batches."""
-        blocks = self._blocks()
-        original, catcher = blocks[0], _Catcher()
-        blocks[0] = catcher
-        caught = []
-        try:
-            for batch in tokens.split(batch_size):
-                try:
-                    with torch.no_grad():
-                        self.model(input_ids=batch.to(self.device), use_cache=False)
-                except _Reached:
-                    assert catcher.caught is not None
-                    caught.append(kept(catcher.caught, -(-len(tokens) // batch_size)))
-        finally:
-            blocks[0] = original
-        return caught
+    @cached_property
+    def sight(self) -> Sight:
+        """The vision tower and projector, read when first used."""
+        return Sight(self.checkpoint, self.device, self.dtype)
+
+    def segments(self, calibration: Calibration, batch_size: int) -> Iterator[tuple[range, list[BlockInput]]]:
+        """Runs of blocks of which each feeds the next, with what the first receives: the tower's, the language model's.
+
+        The language model's inputs are made when they are asked for, with the tower as it is then.
+        """
+        first = self.checkpoint.adapter.tower_blocks
+        if first:
+            yield range(first), self.tower_inputs(calibration, batch_size)
+        yield range(first, self.checkpoint.n_blocks), self.inputs(calibration, batch_size)
+
+    def inputs(self, calibration: Calibration, batch_size: int) -> list[BlockInput]:
+        """What the language model's first block receives for the calibration set, in micro-batches."""
+        if isinstance(calibration, Tensor):
+            prompts = [{"input_ids": batch} for batch in calibration.split(batch_size)]
+            return self._caught(self._blocks(), prompts, self._read)
+        words = self.model.get_input_embeddings()
+        return self._caught(
+            self._blocks(),
+            batches(calibration, batch_size),
+            lambda batch: self._read({"inputs_embeds": self.sight.embed(batch, words)}),
+        )
+
+    def tower_inputs(self, calibration: Calibration, batch_size: int) -> list[BlockInput]:
+        """What the vision tower's first block receives for the calibration set's images, in micro-batches."""
+        assert not isinstance(calibration, Tensor)
+        pixels = [batch.pixels for batch in batches(calibration, batch_size)]
+        return self._caught(self.sight.blocks, pixels, self.sight.look)
 
     def block(self, index: int, tensors: dict[str, Tensor]) -> nn.Module:
         """Block ``index`` on the device with ``tensors`` as its weights (block-relative names, all of them)."""
-        module = self._blocks()[index]
+        module = self._block(index)
         self._load(module, tensors)
         return module
 
     def release(self, index: int) -> None:
-        """Give the block's memory back."""
-        self._blocks()[index].to("meta")
+        """Give the block's memory back; a vision tower stays."""
+        if index >= self.checkpoint.adapter.tower_blocks:
+            self._block(index).to("meta")
+
+    def _block(self, index: int) -> nn.Module:
+        first = self.checkpoint.adapter.tower_blocks
+        return self.sight.blocks[index] if index < first else self._blocks()[index - first]
+
+    def _read(self, prompt: dict[str, Tensor]) -> None:
+        self.model(**{name: tensor.to(self.device) for name, tensor in prompt.items()}, use_cache=False)
+
+    @staticmethod
+    def _caught(blocks: nn.ModuleList, prompts: list[Any], run: Callable[[Any], None]) -> list[BlockInput]:
+        """What the first of ``blocks`` receives when ``run`` is called on each of the prompts."""
+        original, catcher = blocks[0], _Catcher()
+        blocks[0] = catcher
+        caught = []
+        try:
+            for prompt in prompts:
+                try:
+                    with torch.no_grad():
+                        run(prompt)
+                except _Reached:
+                    assert catcher.caught is not None
+                    caught.append(kept(catcher.caught, len(prompts)))
+        finally:
+            blocks[0] = original
+        return caught
 
     def _blocks(self) -> nn.ModuleList:
         found = self.model.get_submodule(self._blocks_at)

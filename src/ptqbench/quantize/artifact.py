@@ -31,12 +31,17 @@ class QuantizedCell:
             for site in adapter.sites(checkpoint.config, block)
             for linear in site.linears
         }
+        self._prefixes = [adapter.prefix(block) for block in range(checkpoint.n_blocks)]
         self._read = lru_cache(maxsize=2)(self._load)  # shards are in block order, but may split a block
 
     def linears(self) -> Iterator[tuple[str, QuantizedLinear]]:
         """Every quantized linear with its checkpoint name."""
         for name in self._block_of:
             yield name, self._linear(name)
+
+    def in_tower(self, name: str) -> bool:
+        """Whether a quantized linear is one of the vision tower's."""
+        return self._block_of[name] < self.checkpoint.adapter.tower_blocks
 
     def replacement(self, name: str) -> QuantizedLinear | Tensor | None:
         """What stands for the checkpoint's tensor ``name``: codes, a changed float tensor, or None for itself."""
@@ -59,8 +64,7 @@ class QuantizedCell:
         return self._read(block).get(f"float.{name.removeprefix(self.checkpoint.adapter.prefix(block))}")
 
     def _blocks(self, name: str) -> list[int]:
-        start = f"{self.checkpoint.adapter.blocks}."
-        return [int(name.removeprefix(start).split(".")[0])] if name.startswith(start) else []
+        return [block for block, prefix in enumerate(self._prefixes) if name.startswith(prefix)]
 
     def _load(self, block: int) -> dict[str, Tensor]:
         return load_file(self.folder / f"block-{block:03d}.safetensors")

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.sight import Calibration
 from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.records import settle
@@ -29,7 +30,7 @@ class Outside:
 
 
 class Cell:
-    """One model, one recipe, one grid, the folder of shared statistics and the calibration ``tokens``."""
+    """One model, one recipe, one grid, the folder of shared statistics and the calibration set."""
 
     def __init__(
         self,
@@ -38,16 +39,27 @@ class Cell:
         grid: Grid,
         statistics: Path,
         device: torch.device,
-        tokens: Tensor | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.checkpoint, self.recipe, self.grid = checkpoint, recipe, grid
         self.statistics, self.device = statistics, device
         self.n_blocks = checkpoint.n_blocks
         self.span = range(self.n_blocks)  # the blocks to quantize
         self.prepared: list[dict[str, Any]] = []
-        self.tokens = tokens
+        self.calibration = calibration
         self.check: Callable[[Path], None] = lambda file: None  # that a statistics file is whole, before it is read
         self.widths: dict[tuple[int, str], int] = {}  # bits of sites, where they are not the grid's
+
+    @property
+    def tokens(self) -> Tensor:
+        """The calibration set, where it is text."""
+        assert isinstance(self.calibration, Tensor)
+        return self.calibration
+
+    @property
+    def stream(self) -> range:
+        """The blocks of the language model."""
+        return range(self.checkpoint.adapter.tower_blocks, self.n_blocks)
 
     def prepare(self) -> None:
         """Let transforms that need the whole model (rotations) do their part once."""
@@ -72,7 +84,7 @@ class Cell:
             found[name] = source.to(self.device).float()
         return BlockState(
             index,
-            self.checkpoint.text_config,
+            self.checkpoint.adapter.block_config(self.checkpoint.config, index),
             sites,
             self.checkpoint.adapter.writers_among(sites),
             found,

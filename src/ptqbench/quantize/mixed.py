@@ -1,8 +1,9 @@
 """Mixed bit-widths: a width for each input site, so that a cell loses least within the bytes of a uniform one.
 
-The linears of a site share a width, as they share a Hessian, and as servers that fuse them need it. A site's loss at a
-width is its proxy loss there, in units of what that does to the model: the KL to the float model that rounding this
-site alone causes, over its proxy loss. (Without those units, mixtures lost to uniform schemes of equal bytes.)
+The linears of a site share a width, as they share a Hessian, and as servers that fuse them need it; every expert has
+its own two sites. A site's loss at a width is its proxy loss there, in units of what that does to the model: the KL to
+the float model that rounding this site alone causes, over its proxy loss. (Without those units, mixtures lost to
+uniform schemes of equal bytes.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from ptqbench.diagnosis.measures import divergence
 from ptqbench.errors import UserError
+from ptqbench.models.experts import weight_view
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.knapsack import Option, allocate
@@ -61,20 +63,19 @@ def choose_widths(cell: Cell, model: nn.Module, choices: Sequence[int], budget: 
 
 def importance(cell: Cell, model: nn.Module, bits: int) -> dict[Place, float]:
     """KL in nats per token over the proxy loss, of rounding each site alone to nearest at ``bits``."""
-    assert cell.tokens is not None
     tokens = cell.tokens[:SAMPLES]
     reference = logits(model, tokens)
     blocks = model.get_submodule(cell.checkpoint.adapter.blocks)
     grid, found = replace(cell.grid, bits=bits), {}
     for index in range(cell.n_blocks):
         state = cell.state(index)
-        for site in state.sites:
+        for site in (site for site in state.sites if site.linears):
             rounded = {linear: nearest_weight(state, linear, site.name, grid) for linear in site.linears}
             loss = sum(
                 proxy_loss(state.weight(linear) - weight, state.statistics[site.name].hessian).sum().item()
                 for linear, weight in rounded.items()
             )
-            own = {linear: parameter(blocks, index, linear) for linear in rounded}
+            own = {linear: weight_view(blocks.get_submodule(str(index)), linear).data for linear in rounded}
             before = {linear: tensor.clone() for linear, tensor in own.items()}
             for linear, weight in rounded.items():
                 own[linear].copy_(weight)
@@ -88,16 +89,6 @@ def nearest_weight(state: BlockState, linear: str, site: str, grid: Grid) -> Ten
     """A weight ``[m, n]`` rounded to nearest on its full range."""
     plain = nearest.round_site(Problem(state.weight(linear), state.statistics[site].hessian, grid, minmax.bounds))
     return grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1)).flatten(1)
-
-
-def parameter(blocks: nn.Module, index: int, linear: str) -> Tensor:
-    """The weight of a linear in the float model."""
-    try:
-        return blocks.get_parameter(f"{index}.{linear}.weight").data
-    except AttributeError:
-        raise UserError(
-            f"mixed bits need linears that are modules, and {index}.{linear} is none: use a scheme of one width"
-        ) from None
 
 
 @torch.no_grad()

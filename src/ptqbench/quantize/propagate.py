@@ -31,16 +31,13 @@ STATISTICS = ("hessian", "magnitude")
 class Streams:
     """Block inputs of the quantized model and of the float model, and the rotation that both are in."""
 
-    def __init__(self, cell: PropagatedCell, skeleton: Skeleton, tokens: Tensor, batch_size: int) -> None:
-        self.rotation: Rotation | None = None
+    def __init__(
+        self, cell: PropagatedCell, first: int, inputs: list[BlockInput], exact: list[BlockInput] | None = None
+    ) -> None:
         self.device = cell.device
-        self.quantized = skeleton.inputs(tokens, batch_size)
-        for prepared in cell.prepared:
-            if "r1" in prepared.get("prepared", {}):
-                self.rotation = prepared["prepared"]["r1"].to(cell.device)
-                for item in self.quantized:
-                    item.hidden = turn(self._wide(item), self.rotation).to(item.hidden)
-        follows = [BlockInput(item.hidden, item.kwargs) for item in self.quantized]
+        self.rotation = rotation_of(cell, first)
+        self.quantized = self._turned(inputs)
+        follows = copies(self.quantized) if exact is None else self._turned(exact)
         self.exact = follows if cell._follows_float else []
 
     def unrotated(self) -> list[BlockInput]:
@@ -52,6 +49,12 @@ class Streams:
             for item in self.quantized
         ]
 
+    def _turned(self, inputs: list[BlockInput]) -> list[BlockInput]:
+        if self.rotation is not None:
+            for item in inputs:
+                item.hidden = turn(self._wide(item), self.rotation).to(item.hidden)
+        return inputs
+
     def _wide(self, item: BlockInput) -> Tensor:
         return item.hidden.to(self.device).double()
 
@@ -60,11 +63,23 @@ class PropagatedCell(Cell):
     """A :class:`Cell` that fills each block's statistics behind the quantized prefix."""
 
     def propagated(self, skeleton: Skeleton, batch_size: int) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
-        """Quantize block after block, site after site, each seeing what was quantized before it."""
-        assert self.tokens is not None
-        streams = Streams(self, skeleton, self.tokens, batch_size)
-        weights = ahead(lambda index: upload(self.checkpoint.block(index), self.device), range(self.n_blocks))
-        for index, tensors in enumerate(weights):
+        """Quantize block after block, site after site, each seeing what was quantized before it.
+
+        A language model behind a quantized tower reads what that one makes of the images; its float stream, what the
+        float tower does.
+        """
+        assert self.calibration is not None
+        two_towers = self._follows_float and self.checkpoint.adapter.tower_blocks
+        seen_in_float = skeleton.inputs(self.calibration, batch_size) if two_towers else None
+        for span, inputs in skeleton.segments(self.calibration, batch_size):
+            streams = Streams(self, span[0], inputs, seen_in_float if span == self.stream else None)
+            yield from self._propagated(skeleton, span, streams)
+
+    def _propagated(
+        self, skeleton: Skeleton, span: range, streams: Streams
+    ) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
+        weights = ahead(lambda index: upload(self.checkpoint.block(index), self.device), span)
+        for index, tensors in zip(span, weights, strict=True):
             sites = self._sites(index)
             before = collect(skeleton.block(index, received(tensors)), sites, streams) if self._looks_before else None
             state = self.state_of(index, tensors, before)
@@ -149,6 +164,17 @@ class PropagatedCell(Cell):
                     range_ends(weight, self.grid, bounds, hessian) if bounds else full_range(weight, self.grid)
                 )
         return ends
+
+
+def copies(inputs: list[BlockInput]) -> list[BlockInput]:
+    """The same hidden states, to move on by themselves."""
+    return [BlockInput(item.hidden, item.kwargs) for item in inputs]
+
+
+def rotation_of(cell: Cell, block: int) -> Rotation | None:
+    """The rotation of the residual stream that a block reads, on the cell's device."""
+    found = (prepared.get("prepared", {}) for prepared in cell.prepared)
+    return next((one["r1"].to(cell.device) for one in found if "r1" in one and block in one["blocks"]), None)
 
 
 def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:

@@ -54,7 +54,8 @@ def table(evaluations: list[dict[str, Any]], root: Path) -> pl.DataFrame:
         shared = {
             "model": served["cell"][0],
             "method": served["cell"][2],
-            **{key: scheme[key] for key in ("bits", "group_size", "symmetric")},
+            "bits": "+".join(map(str, scheme.get("choices", [scheme["bits"]]))),
+            **{key: scheme[key] for key in ("group_size", "symmetric")},
             "activations": method["activations"],
             "format": ours["export"],
             "server": ours["server"],

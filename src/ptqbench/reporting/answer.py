@@ -42,7 +42,7 @@ def doubts(found: Recommendation, constraints: Constraints) -> list[str]:
     if found.margin is not None and found.margin_stderr is not None:
         said.append(lead(found, score))
     if constraints.max_drop is not None:
-        for name in constraints.scores:
+        for name in constraints.of(best):
             drop, stderr = best.drop[name]
             if drop + NORMAL * stderr > constraints.max_drop:
                 limit = f"{100 * constraints.max_drop:g} %"

@@ -54,6 +54,7 @@ CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "fallbacks": pl.List(pl.String),
     "propagate": pl.Boolean,
     "structure": pl.String,
+    "family": pl.String,
     "format": pl.String,
     "served_bytes": pl.Int64,
     "checkpoint": pl.String,
@@ -96,12 +97,13 @@ def _contents(evaluations: list[Evaluation], root: Path) -> Iterator[tuple[dict[
 
 
 def cells_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
-    """One row per cell, the float baseline included; ``cells`` are ``{"cell": […], "spec": export spec}``.
+    """One row per cell, the float baseline included; ``cells``: ``{"cell": […], "spec": export spec, "family": …}``.
 
     ``bits`` is null for a mixed scheme; ``structure`` is what the model's adapter declares. ``checkpoint_bytes``
     counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not.
     """
-    return pl.DataFrame([_cell_row(cell["cell"], cell["spec"], root) for cell in cells], schema=CELLS)
+    rows = [{**_cell_row(cell["cell"], cell["spec"], root), "family": cell["family"]} for cell in cells]
+    return pl.DataFrame(rows, schema=CELLS)
 
 
 def with_serve_flags(cells: pl.DataFrame, evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
@@ -140,6 +142,8 @@ def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, An
     fallbacks = [f"{layer['linear']}: {layer['fallback']}" for layer in made["layers"] if layer.get("fallback")]
     if packed["reason"]:
         fallbacks.append(f"served dense: {packed['reason']}")
+    if packed.get("dense_part"):
+        fallbacks.append(f"served dense in part: {packed['dense_part']}")
     return row | {
         "bits_per_weight": 8 * made["packed_bytes"] / made["n_weights"],
         "checkpoint_bytes": packed["packed_weight_bytes"],

@@ -11,21 +11,13 @@ import polars as pl
 import vl_convert
 
 from ptqbench.manifest import atomic
+from ptqbench.reporting.family import families
+from ptqbench.reporting.frontier import pareto
 from ptqbench.reporting.scores import better_when_lower, kind
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
 WIDTH, HEIGHT, SPACE = 340, 260, 0.2  # a label every fifth of the width
-
-
-def pareto(sizes: Sequence[float], losses: Sequence[float]) -> list[bool]:
-    """Which points no other point beats: none is as small and as good, and better in one of the two."""
-    points = list(zip(sizes, losses, strict=True))
-
-    def beaten(point: tuple[float, float]) -> bool:
-        return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
-
-    return [not beaten(point) for point in points]
 
 
 def points(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) -> pl.DataFrame:
@@ -47,9 +39,11 @@ def panel(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str, tit
     """Size against one score: a point a cell, a line along the frontier, a rule at the float model."""
     data = points(scores, cells, model, score)
     floats = scores.filter(pl.col("model") == model, pl.col("score") == score, pl.col("method") == FLOAT_METHOD)
-    scale = alt.Scale(type="log", nice=True) if kind(score) == "perplexity" else alt.Scale(zero=False)
+    ends = domain([*data["value"], *floats["value"]])
+    scale = alt.Scale(type="log", nice=False, padding=20) if kind(score) == "perplexity" else alt.Scale(domain=ends)
     name = f"{score} ({'lower' if better_when_lower(score) else 'higher'} is better)"
-    x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20))
+    axis = alt.Axis(labelOverlap="greedy")
+    x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20), axis=axis)
     y = alt.Y("value:Q", title=name, scale=scale)
     frontier = data.filter(pl.col("frontier")).sort("bits")
     legend = alt.Legend(orient="bottom", columns=2, columnPadding=30, labelLimit=300)
@@ -89,7 +83,27 @@ def panels(scores: pl.DataFrame, cells: pl.DataFrame, model: str) -> list[alt.Co
 
 
 def across_models(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:
-    """Size in bytes against what is comparable over models, a colour and a frontier for each model."""
+    """Size in bytes against what is comparable over models: all of them, then each family of several sizes."""
+    made = models_by_size(scores, cells, "")
+    for family, models in families(cells).items():
+        if len(models) < cells["model"].n_unique():
+            made += models_by_size(scores.filter(pl.col("model").is_in(models)), cells, family)
+    return _padded(alt.concat(*made, columns=2).resolve_scale(color="independent"))
+
+
+def all_models(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:
+    """A panel for each score, with all models in it."""
+    return _padded(alt.concat(*models_by_size(scores, cells, ""), columns=2))
+
+
+def family_figure(scores: pl.DataFrame, cells: pl.DataFrame, models: list[str], score: str) -> alt.ConcatChart:
+    """One score of the models of a family."""
+    own = scores.filter(pl.col("model").is_in(models), pl.col("score") == score)
+    return _padded(alt.concat(*models_by_size(own, cells, "")))
+
+
+def models_by_size(scores: pl.DataFrame, cells: pl.DataFrame, title: str) -> list[alt.LayerChart]:
+    """A panel for each score, with a colour and a frontier for each model."""
     sizes = cells.select(*KEY, megabytes=pl.col("checkpoint_bytes") / 1e6)
     data = scores.join(sizes, on=KEY, maintain_order="left")
     made = []
@@ -100,14 +114,37 @@ def across_models(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:
             group.filter(pl.Series(pareto(group["megabytes"].to_list(), (sign * group["comparable"]).to_list())))
             for _, group in own.group_by("model", maintain_order=True)
         )
-        x = alt.X("megabytes:Q", title="checkpoint, MB", scale=alt.Scale(type="log"))
-        title = f"{score.removeprefix('ppl ')}, bits per byte" if sign == 1 else score
-        y = alt.Y("comparable:Q", title=title, scale=alt.Scale(zero=False))
-        color = alt.Color("model:N", title="model")
+        x = alt.X("megabytes:Q", title="checkpoint, MB", scale=alt.Scale(type="log", nice=False, padding=20))
+        name = f"{score.removeprefix('ppl ')}, bits per byte" if sign == 1 else score
+        y = alt.Y("comparable:Q", title=name, scale=alt.Scale(domain=domain(own["comparable"].to_list())))
+        color = alt.Color("model:N", title="model", legend=alt.Legend(orient="bottom", columns=3, labelLimit=300))
         lines = alt.Chart(best.sort("megabytes")).mark_line(opacity=0.7).encode(x=x, y=y, color=color)
         marks = alt.Chart(own).mark_circle(size=50).encode(x=x, y=y, color=color, tooltip=["model:N", "cell:N"])
-        made.append(alt.layer(lines, marks).properties(width=WIDTH, height=HEIGHT))
-    return _padded(alt.concat(*made, columns=2))
+        labels = (
+            alt.Chart(labelled(best)).mark_text(align="left", dx=6, dy=-6, fontSize=9).encode(x=x, y=y, text="scheme")
+        )
+        made.append(alt.layer(lines, marks, labels).properties(width=WIDTH, height=HEIGHT, title=title))
+    return made
+
+
+def labelled(best: pl.DataFrame) -> pl.DataFrame:
+    """The points of all frontiers whose labels do not run into another's, the largest first."""
+    ordered = best.sort("megabytes", descending=True)
+    places = list(zip(ordered["megabytes"].log().to_list(), ordered["comparable"].to_list(), strict=True))
+    across, down = (max(axis) - min(axis) for axis in zip(*places, strict=True))
+    kept: list[int] = []
+    for index, (x, y) in enumerate(places):
+        near = (abs(x - places[k][0]) < SPACE * across and abs(y - places[k][1]) < SPACE / 3 * down for k in kept)
+        if not any(near):
+            kept.append(index)
+    return ordered[kept]
+
+
+def domain(values: Sequence[float]) -> list[float]:
+    """The ends of an axis: a twentieth beyond the values on either side, and never of no length."""
+    low, high = min(values), max(values)
+    margin = max((high - low) / 20, abs(high) / 100)
+    return [low - margin, high + margin]
 
 
 def svg(figure: alt.ConcatChart | alt.LayerChart, prefix: str) -> str:

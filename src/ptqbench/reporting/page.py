@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from ptqbench.reporting.figures import across_models, panels, svg
+from ptqbench.reporting.family import families
+from ptqbench.reporting.figures import all_models, panels, svg
 from ptqbench.reporting.markup import document, escape
 from ptqbench.reporting.recommend import candidates
 from ptqbench.reporting.scores import CellKey
@@ -14,6 +15,7 @@ from ptqbench.reporting.script import SCRIPT
 from ptqbench.reporting.sections import (
     answer_section,
     cost,
+    family_section,
     payload,
     provenance_section,
     quality_table,
@@ -31,7 +33,15 @@ LEGEND = (
 NOTES = (
     "Perplexity is exp of the mean loss over the windows of a text; an accuracy is the mean over the tasks of a "
     "suite. A loss is relative to the float model. Sizes are those of the weights: the cache of keys and values "
-    "comes on top. A fallback is a layer, or an export, that did not run as asked."
+    "comes on top. A fallback is a layer, or an export, that did not run as asked. The data lie beside this page as "
+    "parquet and CSV (results, cells, layers, items, scores, pairs), the figures as SVG and PNG."
+)
+
+FRONTIER = "The line is the frontier, the dashed rule the float model. Point at a mark for its cell."
+FAMILY = (
+    "Is a larger model at fewer bits better than a smaller one at more? Each line is one model's frontier, over the "
+    "bytes of the packed checkpoint. The tables take every cell on the smaller model's frontier, and the best of the "
+    "larger one that needs no more bytes; ≈ : the 95 % interval includes no difference."
 )
 
 
@@ -44,24 +54,31 @@ def page(tables: dict[str, pl.DataFrame], origins: dict[CellKey, dict[str, Any]]
     found = candidates(cells, scores, results)
     body = [
         f"<h1>Post-training quantization: what to deploy</h1><p>{escape(headline(results))}</p>",
-        _navigation(models),
+        _navigation(models, cells),
     ]
     body += ["<h2 id='answer'>The answer</h2>"]
     own = {model: _measured(scores, model) for model in models}
     body += [_part(model, answer_section(model, found, own[model], stderrs)) for model in models if own[model]]
     body += ["<h3>Your constraints</h3>", recommendation_form(names)] if names else []
-    body.append("<h2 id='figures'>Size against quality</h2>")
-    body += [_figure(scores, cells, model, number) for number, model in enumerate(models) if own[model]]
+    body.append(f"<h2 id='figures'>Size against quality</h2><p class='soft'>{FRONTIER}</p>")
+    drawn = [_figure(scores, cells, model, number) for number, model in enumerate(models) if own[model]]
+    body.append(f"<div class='flow'>{''.join(drawn)}</div>")
     body.append(f"<h2 id='tables'>Methods and bit-widths</h2><p class='soft'>{LEGEND}</p>")
     for model in models:
         inner = "".join(quality_table(scores, model, score, stderrs) for score in own[model])
         body.append(_part(model, f"<h3>{escape(model)}</h3>{inner}" if len(models) > 1 else inner))
     body.append("<h2 id='taxonomy'>Classes of methods</h2><p class='soft'>The least loss that a class reaches.</p>")
     body += [f"<h3>{escape(name)}</h3>{taxonomy(scores, cells, name)}" for name in names]
-    if len(models) > 1:
-        figure = svg(across_models(scores, cells), "across")
+    related = families(cells)
+    if cells["family"].n_unique() > 1:
+        figure = svg(all_models(scores, cells), "across")
         body.append(f"<h2 id='across'>Across models</h2><figure>{figure}<figcaption>Bytes against what is comparable "
                     "over models; the lines are frontiers.</figcaption></figure>")  # fmt: skip
+    if related:
+        body.append(f"<h2 id='family'>Sizes of one family</h2><p class='soft'>{FAMILY}</p>")
+    for number, (name, members) in enumerate(related.items()):
+        told = family_section(members, scores, cells, stderrs, f"family{number}")
+        body.append(f"<h3>{escape(name)}</h3>{told}")
     body += ["<h2 id='cost'>Cost</h2>", cost(cells, results)]
     body += [f"<h2 id='cells'>Cells, and how to reproduce them</h2><p class='soft'>{NOTES}</p>"]
     body += [provenance_section(cells, origins, pages)]
@@ -75,9 +92,10 @@ def headline(results: pl.DataFrame) -> str:
     return f"{', '.join(counts)}, against the unquantized model."
 
 
-def _navigation(models: list[str]) -> str:
+def _navigation(models: list[str], cells: pl.DataFrame) -> str:
     places = {"answer": "Answer", "figures": "Size and quality", "tables": "Tables", "taxonomy": "Classes"}
-    places |= {"across": "Across models"} if len(models) > 1 else {}
+    places |= {"across": "Across models"} if cells["family"].n_unique() > 1 else {}
+    places |= {"family": "Sizes of one family"} if families(cells) else {}
     places |= {"cost": "Cost", "cells": "Cells"}
     links = "".join(f'<a href="#{place}">{name}</a>' for place, name in places.items())
     options = "".join(f'<option value="{escape(model)}">{escape(model)}</option>' for model in models)
@@ -88,10 +106,7 @@ def _navigation(models: list[str]) -> str:
 def _figure(scores: pl.DataFrame, cells: pl.DataFrame, model: str, number: int) -> str:
     drawn = [svg(chart, f"size{number}-{i}") for i, chart in enumerate(panels(scores, cells, model))]
     drawing = f'<div class="panels">{"".join(drawn)}</div>'
-    caption = (
-        f"{escape(model)}: the line is the frontier, the dashed rule the float model. Point at a mark for its cell."
-    )
-    return _part(model, f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>")
+    return _part(model, f"<figure>{drawing}<figcaption>{escape(model)}</figcaption></figure>")
 
 
 def _part(model: str, inner: str) -> str:

@@ -21,8 +21,8 @@ PREFERENCES = ("quality", "size", "speed")
 class Candidate:
     """A quantized cell: bytes of the weights as served, generation speed, and per score what is comparable and lost.
 
-    ``drop[score]`` is the relative loss against the float model with its standard error; ``caveats`` are what must be
-    said whenever the cell is recommended.
+    ``drop[score]`` is the relative loss against the float model with its standard error; ``expected`` are the scores
+    that any cell of its model has; ``caveats`` are what must be said whenever the cell is recommended.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Candidate:
     tokens_per_second: float | None
     comparable: dict[str, float]
     drop: dict[str, tuple[float, float]]
+    expected: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     serve: str = ""
     key: CellKey = ("", "", "", "")
@@ -38,13 +39,23 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What must hold; ``scores`` are those that ``max_drop`` holds for, the first being what cells are ranked by."""
+    """What must hold; ``scores`` are those that ``max_drop`` holds for, the first being what cells are ranked by.
+
+    Unless they were ``named``, a cell is held to those of them that its model was measured on: nobody asks a model of
+    text about images.
+    """
 
     scores: tuple[str, ...]
     memory: float | None = None
     max_drop: float | None = None
     tokens_per_second: float | None = None
     prefer: str = "quality"
+    named: bool = True
+
+    def of(self, cell: Candidate) -> tuple[str, ...]:
+        """The scores that a cell is held to."""
+        own = tuple(score for score in self.scores if self.named or score in cell.expected)
+        return own or self.scores
 
 
 @dataclass
@@ -74,6 +85,9 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
     by_cell: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in scores.iter_rows(named=True):
         by_cell.setdefault(tuple(row[name] for name in KEY), []).append(row)
+    expected: dict[str, dict[str, None]] = {}
+    for model, score in scores.filter(pl.col("method") != FLOAT_METHOD).select("model", "score").rows():
+        expected.setdefault(model, {})[score] = None
     found = []
     for cell in cells.filter(pl.col("method") != FLOAT_METHOD).iter_rows(named=True):
         key: CellKey = (cell["model"], cell["calibration"], cell["method"], cell["scheme"])
@@ -86,6 +100,7 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
             tokens_per_second=speeds.get(key),
             comparable={row["score"]: row["comparable"] for row in rows},
             drop=drops,
+            expected=tuple(expected.get(cell["model"], ())),
             caveats=tuple(caveats(cell, all(row["paired"] for row in rows))),
             serve=serve_command(cell),
             key=key,
@@ -104,6 +119,8 @@ def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     if cell["format"] == "dense":
         reason = dense[0].removeprefix("served dense") if dense else ": as asked"
         said.append(f"served dense, so it needs the memory and has the speed of the float model{reason}")
+    elif dense:
+        said.append(dense[0])
     if not paired:
         said.append("compared without its scores item by item, as if of independent measurements")
     if cell["serve_flags"] is None:
@@ -129,7 +146,7 @@ def violations(candidate: Candidate, constraints: Constraints) -> dict[str, floa
     if constraints.memory is not None and candidate.bytes > constraints.memory:
         found["memory"] = candidate.bytes / constraints.memory - 1 if constraints.memory else math.inf
     if (limit := constraints.max_drop) is not None:
-        for score in constraints.scores:
+        for score in constraints.of(candidate):
             drop = candidate.drop[score][0] if score in candidate.drop else math.inf
             if drop > limit:
                 found[score] = drop - limit
@@ -137,8 +154,8 @@ def violations(candidate: Candidate, constraints: Constraints) -> dict[str, floa
         rate = candidate.tokens_per_second
         if rate is None or rate < wanted:
             found["tokens per second"] = wanted / rate - 1 if rate else math.inf
-    if constraints.scores[0] not in candidate.comparable:
-        found[f"{constraints.scores[0]} was measured"] = math.inf
+    if (first := constraints.of(candidate)[0]) not in candidate.comparable:
+        found[f"{first} was measured"] = math.inf
     return found
 
 
@@ -152,8 +169,8 @@ def recommend(
         nearest = min(cells, key=lambda c: (max(missed[c.id].values()), c.id), default=None)
         return Recommendation([], miss=nearest, violations=missed[nearest.id] if nearest else {})
     result = Recommendation(good)
-    if len(good) > 1:
-        score = constraints.scores[0]
+    score = constraints.scores[0]
+    if len(good) > 1 and all(score in cell.comparable for cell in good[:2]):
         sign = -1 if better_when_lower(score) else 1
         result.margin = sign * (good[0].comparable[score] - good[1].comparable[score])
         result.margin_stderr = pair_stderr(stderrs, score, good[0].id, good[1].id)
@@ -168,7 +185,8 @@ def pair_stderr(stderrs: dict[tuple[str, str, str], float], score: str, a: str, 
 def _order(candidate: Candidate, constraints: Constraints) -> tuple[float, float, str]:
     """Smaller is better: what is preferred, then the other of quality and size, then the name."""
     score = constraints.scores[0]
-    loss = candidate.comparable[score] * (1 if better_when_lower(score) else -1)
+    sign = 1 if better_when_lower(score) else -1
+    loss = sign * candidate.comparable.get(score, sign * math.inf)
     if constraints.prefer == "size":
         return candidate.bytes, loss, candidate.id
     if constraints.prefer == "speed":

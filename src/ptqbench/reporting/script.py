@@ -54,11 +54,16 @@ if (filter) filter.addEventListener('change', () => {
 const data = JSON.parse(document.getElementById('data')?.textContent ?? 'null');
 const NORMAL = 1.959963985, UNITS = {b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2**10, mib: 2**20, gib: 2**30};
 
+function heldTo(cell, wanted) {
+  const own = wanted.scores.filter(score => wanted.named || cell.expected.includes(score));
+  return own.length ? own : wanted.scores;
+}
+
 function violations(cell, wanted) {
-  const found = {}, main = wanted.scores[0];
+  const found = {}, scores = heldTo(cell, wanted), main = scores[0];
   if (wanted.memory !== null && cell.bytes > wanted.memory)
     found.memory = wanted.memory ? cell.bytes / wanted.memory - 1 : Infinity;
-  if (wanted.max_drop !== null) for (const score of wanted.scores) {
+  if (wanted.max_drop !== null) for (const score of scores) {
     const drop = score in cell.drop ? cell.drop[score][0] : Infinity;
     if (drop > wanted.max_drop) found[score] = drop - wanted.max_drop;
   }
@@ -71,14 +76,15 @@ function violations(cell, wanted) {
 
 function recommend(cells, wanted, stderrs) {
   const main = wanted.scores[0], sign = main.startsWith('ppl ') ? 1 : -1;
-  const loss = cell => sign * cell.comparable[main];
+  const loss = cell => main in cell.comparable ? sign * cell.comparable[main] : Infinity;
   const order = {
     quality: cell => [loss(cell), cell.bytes],
     size: cell => [cell.bytes, loss(cell)],
     speed: cell => [-(cell.tokens_per_second || 0), loss(cell)],
   }[wanted.prefer];
   const before = (a, b) => { const x = order(a), y = order(b);
-    return x[0] - y[0] || x[1] - y[1] || (a.id < b.id ? -1 : 1); };
+    const gap = i => x[i] === y[i] ? 0 : x[i] - y[i];
+    return gap(0) || gap(1) || (a.id < b.id ? -1 : 1); };
   const missed = new Map(cells.map(cell => [cell.id, violations(cell, wanted)]));
   const good = cells.filter(cell => !Object.keys(missed.get(cell.id)).length).sort(before);
   if (!good.length) {
@@ -88,7 +94,7 @@ function recommend(cells, wanted, stderrs) {
     return {satisfying: [], miss: near ?? null, violations: near ? missed.get(near.id) : {}};
   }
   const result = {satisfying: good, margin: null, stderr: null};
-  if (good.length > 1) {
+  if (good.length > 1 && good.slice(0, 2).every(cell => main in cell.comparable)) {
     const ends = [good[0], good[1]].map(cell => cell.index).sort((a, b) => a - b);
     result.margin = loss(good[1]) - loss(good[0]);
     result.stderr = stderrs[main][ends.join()];
@@ -105,8 +111,10 @@ function size(bytes) {
 function facts(cell, scores) {
   const said = [size(cell.bytes)];
   if (cell.tokens_per_second !== null) said.push(Math.round(cell.tokens_per_second) + ' tokens/s');
-  for (const score of scores) if (score in cell.drop)
-    said.push(`${score}: ${percent(cell.drop[score][0])} \u00b1 ${(100 * cell.drop[score][1]).toFixed(2)} lost`);
+  for (const score of scores) if (score in cell.drop) {
+    const [drop, stderr] = cell.drop[score], plus = drop < 0 ? '' : '+';
+    said.push(`${score}: ${plus}${percent(drop)} \u00b1 ${(100 * stderr).toFixed(2)} lost`);
+  }
   return said.join(', ');
 }
 
@@ -128,7 +136,7 @@ function doubts(found, wanted) {
     const verdict = sure ? 'significant' : 'not significant: choose between them by size or speed';
     said.push(`${main}: ${numbers} ${unit} better than the next, ${found.satisfying[1].id} (${verdict})`);
   }
-  if (wanted.max_drop !== null) for (const score of wanted.scores) {
+  if (wanted.max_drop !== null) for (const score of heldTo(best, wanted)) {
     const [drop, stderr] = best.drop[score];
     if (drop + NORMAL * stderr > wanted.max_drop)
       said.push(`not sure to hold: the interval of its loss on ${score} reaches beyond ${limit(wanted.max_drop)}`);
@@ -153,6 +161,7 @@ function ask(form) {
   const task = value('task');
   return {
     scores: task ? [task] : data.scores,
+    named: Boolean(task),
     memory: given('memory', UNITS),
     max_drop: given('max_drop', {'%': 0.01, '': 1}),
     tokens_per_second: given('tokens_per_second', {'': 1}),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import polars as pl
 
 from ptqbench.reporting.answer import doubts, facts, reason, size
+from ptqbench.reporting.family import Duel, duels, verdict
+from ptqbench.reporting.figures import family_figure, svg
 from ptqbench.reporting.markup import definitions, escape, short, table
 from ptqbench.reporting.names import anchor
 from ptqbench.reporting.recommend import Candidate, Constraints, recommend
@@ -63,7 +66,8 @@ def limits_table(found: list[tuple[Constraints, Any]], name: str) -> str:
             why = [reason(one.miss, name, limits) for name in one.violations] if one.miss else []
             rows.append((f"{limits.max_drop:.0%}", "none", "", escape("; ".join(why))))
         else:
-            rows.append((f"{limits.max_drop:.0%}", _link(best), size(best.bytes), escape(facts(best, limits.scores))))
+            said = facts(best, limits.scores).removeprefix(f"{size(best.bytes)}, ")
+            rows.append((f"{limits.max_drop:.0%}", _link(best), size(best.bytes), escape(said)))
     titles = ("at most lost", "smallest", "weights", "how it scores")
     return table(dict(zip(titles, map(list, zip(*rows, strict=True)), strict=True)), name)
 
@@ -115,7 +119,9 @@ def column(rows: Sequence[dict[str, Any] | None], score: str, stderrs: Stderrs) 
             texts.append("")
             continue
         mark = ""
-        if row is best:
+        if len(present) == 1:
+            pass
+        elif row is best:
             mark = " ◆"
         elif abs(row["comparable"] - best["comparable"]) <= NORMAL * _pair(stderrs, score, row, best):
             mark = " ≈"
@@ -134,23 +140,65 @@ def delta(row: dict[str, Any], sign: int) -> str:
 
 
 def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, score: str) -> str:
-    """Class by structure and bit-width: the least relative loss that any cell of the class reaches."""
+    """Class by structure and bit-width: the least relative loss that any cell of the class reaches.
+
+    Of mixed cells, those whose bits per weight round alike are of one width.
+    """
+    width = pl.coalesce(pl.col("bits").cast(pl.Float64), pl.col("bits_per_weight").round(1))
     named = pl.col("strategy").list.join(" + ").replace("", "none (nearest rounding)")
     data = scores.filter(pl.col("score") == score, pl.col("method") != FLOAT_METHOD, pl.col("drop").is_not_null())
-    data = data.join(cells.select(*KEY, "bits", "structure", strategy=named), on=KEY, maintain_order="left")
-    places = (
-        data.select("structure", "bits").unique().sort("structure", pl.col("bits"), descending=[False, True]).rows()
+    data = data.join(
+        cells.select(*KEY, "bits", "structure", width=width, strategy=named), on=KEY, maintain_order="left"
     )
+    places = data.select("structure", "width", mixed=pl.col("bits").is_null()).unique()
+    places = places.sort("structure", "width", descending=[False, True])
     classes = data["strategy"].unique(maintain_order=True).to_list()
     columns: dict[str, list[str]] = {"class": [escape(name) for name in classes]}
-    for structure, bits in places:
+    for structure, bits, mixed in places.rows():
         texts = []
         for name in classes:
-            place = pl.col("structure").eq(structure) & pl.col("bits").eq_missing(bits)
+            place = pl.col("structure").eq(structure) & pl.col("width").eq(bits) & pl.col("bits").is_null().eq(mixed)
             here = data.filter(place, pl.col("strategy") == name)
             texts.append(_best(here.sort("drop")))
-        columns[f"{structure}, {'mixed' if bits is None else bits} bits"] = texts
+        columns[f"{structure}, {f'mixed, {bits:g} bits per weight' if mixed else f'{bits:g} bits'}"] = texts
     return table(columns, f"taxonomy-{_id(score)}", stub="class")
+
+
+def family_section(models: list[str], scores: pl.DataFrame, cells: pl.DataFrame, stderrs: Stderrs, name: str) -> str:
+    """For each score every pair of a family's models, the larger at fewer bits against the smaller at more."""
+    parts = []
+    for score in scores.filter(pl.col("model").is_in(models))["score"].unique(maintain_order=True):
+        measured = set(scores.filter(pl.col("score") == score)["model"])
+        both = [model for model in models if model in measured]
+        if len(both) < 2:
+            continue
+        identity = f"{name}-{_id(score)}"
+        parts.append(
+            f"<h4>{escape(score)}</h4><figure>{svg(family_figure(scores, cells, both, score), identity)}</figure>"
+        )
+        for number, (larger, smaller) in enumerate(combinations(both, 2)):
+            found = duels(scores, cells, larger, smaller, score, stderrs)
+            parts.append(f"<p>{escape(verdict(larger, smaller, found))}</p>")
+            parts.append(duel_table(larger, smaller, found, score, f"{identity}-{number}"))
+    return "".join(parts)
+
+
+def duel_table(larger: str, smaller: str, found: list[Duel], score: str, name: str) -> str:
+    """One row for each size of the smaller model that is worth having."""
+    unit = "bits per byte" if better_when_lower(score) else "points"
+    columns: dict[str, list[str]] = {"within": [], smaller: [], larger: [], f"better by, {unit}": []}
+    for duel in found:
+        columns["within"].append(size(duel.bytes))
+        columns[smaller].append(cell_link(duel.smaller, " ".join(duel.smaller[2:])))
+        if duel.larger is None:
+            columns[larger].append("none is so small")
+            columns[f"better by, {unit}"].append("")
+            continue
+        columns[larger].append(cell_link(duel.larger, " ".join(duel.larger[2:])))
+        numbers = f"{short(abs(duel.lead), 3)} ± {short(duel.stderr, 2)}"
+        told = larger if duel.lead > 0 else smaller
+        columns[f"better by, {unit}"].append(escape(f"{told}: {numbers}" if duel.significant else f"≈ {numbers}"))
+    return table(columns, f"duels-{name}")
 
 
 def cost(cells: pl.DataFrame, results: pl.DataFrame) -> str:
@@ -218,6 +266,7 @@ def payload(cells: list[Candidate], scores: Sequence[str], stderrs: Stderrs) -> 
             "tokens_per_second": cell.tokens_per_second,
             "comparable": cell.comparable,
             "drop": cell.drop,
+            "expected": cell.expected,
             "caveats": cell.caveats,
             "serve": cell.serve,
         }

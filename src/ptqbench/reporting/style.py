@@ -10,8 +10,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 0 auto; padding: 1rem 1.25rem 4rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 1rem 0 .5rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-h3 { font-size: 1.05rem; margin: 1.5rem 0 .4rem; }
-p, li { max-width: 48rem; } h1, h2, h3, p, li { overflow-wrap: anywhere; }
+h3 { font-size: 1.05rem; margin: 1.5rem 0 .4rem; } h4 { font-size: 1rem; margin: 1rem 0 .3rem; }
+p, li { max-width: 48rem; } h1, h2, h3, h4, p, li { overflow-wrap: anywhere; }
 .soft, figcaption { color: var(--soft); font-size: .9rem; }
 a { color: var(--accent); } code, pre { font: .85em/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: var(--tint); padding: .6rem .8rem; border-radius: .4rem; white-space: pre-wrap; }
@@ -25,9 +25,12 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 td.gt_right, td.gt_center, .number { text-align: right; } thead th { background: var(--tint); vertical-align: bottom; }
 thead th[data-sort] { cursor: pointer; } thead th[aria-sort=ascending]::after { content: " \\25B2"; }
 thead th[aria-sort=descending]::after { content: " \\25BC"; } tbody th { font-weight: 600; }
+.wide th:first-child, .wide td:first-child { position: sticky; left: 0; background: var(--paper); }
+.wide thead th:first-child { background: var(--tint); }
 [id^=limits] td:last-child { white-space: normal; min-width: 16rem; }
 .delta { color: var(--soft); } .worse { color: var(--bad); } .better { color: var(--good); }
-figure { margin: 1rem 0; } .panels { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 1rem 0; } .flow { display: flex; flex-wrap: wrap; gap: 0 1.5rem; } .flow figure { max-width: 36rem; }
+.panels { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure svg { max-width: 100%; height: auto; }
 figure svg text { fill: var(--ink); } figure svg .mark-text.role-mark text { fill: var(--ink); }
 form { display: flex; flex-wrap: wrap; gap: .6rem 1rem; align-items: end; margin: .6rem 0; }

@@ -1,12 +1,11 @@
-"""Calibration tokens of one model and one calibration set."""
+"""Calibration tokens of one model and one calibration set: crops of a text, or questions about images."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from ptqbench.data.calibration import sample, write_tokens
-from ptqbench.data.corpora import read_corpus
-from ptqbench.errors import about, user_facing
+from ptqbench.errors import UserError, about, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import atomic, begin, finish, verify
 from ptqbench.stages.common import parser
@@ -19,14 +18,22 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
     args = arguments.parse_args(argv)
+    folder = begin(args.out)
+    settings, source = args.spec["calibration"], Path(verify(args.model)["source"])
+    make = pictures if "questions" in settings else text
+    file, record = make(settings, source, folder, args.spec["model"]["trust_remote_code"])
+    finish(args.out, args.spec, fingerprint(["ptqbench.stages.calibrate"]), [file], **record)
+
+
+def text(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:
+    """Crops of a corpus."""
     from transformers import AutoTokenizer
 
+    from ptqbench.data.calibration import sample, write_tokens
+    from ptqbench.data.corpora import read_corpus
     from ptqbench.models.load import text_folder
 
-    folder = begin(args.out)
-    settings = args.spec["calibration"]
-    source = text_folder(Path(verify(args.model)["source"]))
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=args.spec["model"]["trust_remote_code"])
+    tokenizer = AutoTokenizer.from_pretrained(text_folder(source), trust_remote_code=remote)
 
     def tokenize(text: str) -> list[int]:
         return tokenizer(text, verbose=False)["input_ids"]
@@ -37,8 +44,40 @@ def main(argv: list[str] | None = None) -> None:
         tokens = sample(documents, separator, tokenize, *shape, settings["seed"])
     with atomic(folder / FILE) as temporary:
         write_tokens(temporary, tokens)
-    code = fingerprint(["ptqbench.stages.calibrate"])
-    finish(args.out, args.spec, code, [folder / FILE], samples=tokens.shape[0], sequence_length=tokens.shape[1])
+    return folder / FILE, {"samples": tokens.shape[0], "sequence_length": tokens.shape[1]}
+
+
+def pictures(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:
+    """Questions about images in the model's own chat format, each with its answer."""
+    from ptqbench.data.images import Item
+    from ptqbench.data.pairs import FILE, choose, tokenized, write_pairs
+    from ptqbench.evaluation.backends.text import Text
+    from ptqbench.evaluation.greedy import prompt_ids
+    from ptqbench.models.adapter import load_adapter
+    from ptqbench.models.headers import read_config
+    from ptqbench.models.sight import image_tokens
+
+    where = f"calibration.{settings['name']}.questions is '{settings['questions']}'"
+    config = read_config(source, str(source))
+    if load_adapter(config, str(source)).tower is None:
+        raise UserError(f"{where}, and {source} is a model of text: calibrate it on a corpus")
+    reader, place = Text(source, remote), image_tokens(source, config)
+
+    def tokenize(text: str, special: bool) -> list[int]:
+        return reader.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+
+    def encode(item: Item, answer: str) -> list[int]:
+        prompt = reader.prompt(item)
+        gap = "" if prompt[-1].isspace() else " "
+        return prompt_ids(tokenize, f"{prompt}{gap}{answer}{reader.tokenizer.eos_token}", *place)
+
+    with about(where):
+        chosen = choose(settings["questions"], settings["samples"], settings["seed"])
+        pairs = tokenized(chosen, encode, reader.context)
+    with atomic(folder / FILE) as temporary:
+        write_pairs(temporary, pairs)
+    total = sum(len(pair.tokens) for pair in pairs)
+    return folder / FILE, {"samples": len(pairs), "tokens": total, "items": [pair.place for pair in pairs]}
 
 
 if __name__ == "__main__":

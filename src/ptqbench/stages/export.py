@@ -14,6 +14,8 @@ from ptqbench.formats.layout import Layout
 from ptqbench.manifest import begin, finish, verify
 from ptqbench.stages.common import parser
 
+TOWER = "the vision tower is dequantized: a packed format is written for the language model alone"
+
 
 @user_facing
 def main(argv: list[str] | None = None) -> None:
@@ -40,14 +42,14 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
     from torch import Tensor
 
-    from ptqbench.formats import online
+    from ptqbench.formats import dense, online
     from ptqbench.formats.checkpoint import write_model
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.quantize.artifact import QuantizedCell
     from ptqbench.quantize.linear import QuantizedLinear
 
     verify(args.quantized)
-    checkpoint = Checkpoint(source)
+    checkpoint = Checkpoint(source, args.spec["model"].get("vision_tower", False))
     cell = QuantizedCell(args.quantized, checkpoint)
     where = f"schemes.{args.spec['scheme']['name']}"
     with about(where):
@@ -55,17 +57,18 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
         turned = online.widths(cell.linears()) if Layout.of(args.spec).online else {}
         kind = transform_type(row, turned, checkpoint.headers)
         layout = Layout.of(args.spec, row.get("zeros", Layout.zeros), kind)
-        name, reason = held(row, args.spec["format"], layout, (linear for _, linear in cell.linears()))
+        language = (linear for key, linear in cell.linears() if not cell.in_tower(key))
+        name, reason = held(row, args.spec["format"], layout, language)
     module = importlib.import_module(f"ptqbench.formats.{name}")
 
     matrices = online.tensors(turned, kind, checkpoint.dtype) if kind and name != "dense" else {}
 
     def stored(key: str, tensor: Tensor) -> dict[str, Tensor]:
-        found = cell.replacement(key)
-        linear = key.removesuffix(".weight")
+        found, linear = cell.replacement(key), key.removesuffix(".weight")
         if isinstance(found, QuantizedLinear):
+            form = dense if cell.in_tower(linear) else module
             beside = {other: matrix for other, matrix in matrices.items() if other.startswith(f"{linear}.")}
-            return module.tensors(linear, found, checkpoint.dtype, layout) | beside
+            return form.tensors(linear, found, checkpoint.dtype, layout) | beside
         return {key: tensor if found is None else found.to(tensor.dtype)}
 
     mixed = args.spec["scheme"]["bits"] == "mixed"
@@ -76,9 +79,13 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     added = {key: tensor.to(checkpoint.dtype) for key, tensor in cell.added().items()}
     files = write_model(checkpoint, folder / "checkpoint", stored, settings, added, cell.config)
     written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
-    saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes if name == "dense" else 0
+    if name == "dense":
+        saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes
+    else:
+        tower = (linear for key, linear in cell.linears() if cell.in_tower(key))
+        saved = sum(linear.codes.numel() * checkpoint.dtype.itemsize - linear.packed_bytes for linear in tower)
     record = {"format": name, "reason": reason, "weight_bytes": written, "packed_weight_bytes": written - saved}
-    return files, record
+    return files, record | ({"dense_part": TOWER} if checkpoint.adapter.tower_blocks and name != "dense" else {})
 
 
 def transform_type(row: dict[str, Any], turned: Collection[str], stored: Collection[str]) -> str | None:
@@ -109,7 +116,7 @@ def held(row: dict[str, Any], asked: str, layout: Layout, linears: Iterable[Any]
 def kept_in_float(checkpoint: Any) -> list[str]:
     """Linears that are not quantized (head, routers, a vision tower), by name and, where names differ, by pattern."""
     adapter = checkpoint.adapter
-    blocks = range(checkpoint.n_blocks)
+    blocks = range(adapter.tower_blocks, checkpoint.n_blocks)  # a tower is dequantized
     sites = ((block, site) for block in blocks for site in adapter.sites(checkpoint.config, block))
     quantized = {f"{adapter.prefix(block)}{linear}" for block, site in sites for linear in site.linears}
     weights = {name for name, header in checkpoint.headers.items() if len(header.shape) == 2}

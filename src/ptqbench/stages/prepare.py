@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     where = f"models.{model['name']}"
     config = read_config(source, where)
     adapter = load_adapter(config, where)
+    if model.get("vision_tower") and adapter.tower is None:
+        raise UserError(f"{where}.vision_tower is true, and the model has no vision tower: remove the key")
     headers = read_headers(source, where)
     files = sorted(folder.glob("snapshot/**/*")) if "hub" in model else []
     record = {

@@ -42,20 +42,20 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
     import torch
     from transformers import AutoModelForCausalLM
 
-    from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
+    from ptqbench.models.sight import read_calibration
     from ptqbench.models.skeleton import Skeleton
     from ptqbench.pipeline import Background, Download
     from ptqbench.quantize.mixed import choose_widths, scheme_grid
     from ptqbench.quantize.propagate import PropagatedCell
 
-    checkpoint = Checkpoint(Path(verify(args.model)["source"]))
+    checkpoint = Checkpoint(Path(verify(args.model)["source"]), args.spec["model"].get("vision_tower", False))
     verify(args.calibration)
     recipe, scheme = args.spec["method"], args.spec["scheme"]
-    tokens = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
+    calibration = read_calibration(args.calibration.parent, checkpoint.folder)
     torch.set_grad_enabled(False)
     cell = PropagatedCell(
-        checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), tokens
+        checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), calibration
     )
     cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], checkpoint.n_blocks)
     with torch.enable_grad():

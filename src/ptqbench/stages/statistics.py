@@ -1,4 +1,4 @@
-"""One full-precision pass over the calibration tokens: the statistics of every input site, block by block."""
+"""One full-precision pass over the calibration set: the statistics of every input site, block by block."""
 
 from __future__ import annotations
 
@@ -33,24 +33,26 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: Any, folder: Path, device: str) -> list[Path]:
     import torch
 
-    from ptqbench.data.calibration import read_tokens
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.models.collect import collect_blocks
+    from ptqbench.models.sight import read_calibration
     from ptqbench.models.skeleton import Skeleton
     from ptqbench.pipeline import Background, Download
 
-    checkpoint = Checkpoint(Path(verify(args.model)["source"]))
+    model = args.spec["model"]
+    checkpoint = Checkpoint(Path(verify(args.model)["source"]), model.get("vision_tower", False))
     verify(args.calibration)
-    tokens = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
+    calibration = read_calibration(args.calibration.parent, checkpoint.folder)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    skeleton = Skeleton(checkpoint, torch.device(device), dtype, args.spec["model"]["trust_remote_code"])
-    inputs = skeleton.inputs(tokens, args.batch_size)
+    skeleton = Skeleton(checkpoint, torch.device(device), dtype, model["trust_remote_code"])
     files = []
     with progress_bar("statistics: block", total=checkpoint.n_blocks) as bar, Background() as writer:
-        for index, (_, found) in enumerate(collect_blocks(skeleton, inputs, args.spec["statistics"])):
-            files.append(folder / f"block-{index:03d}.safetensors")
-            writer.submit(write, files[-1], Download(found))
-            bar(1)
+        for span, inputs in skeleton.segments(calibration, args.batch_size):
+            blocks = collect_blocks(skeleton, inputs, args.spec["statistics"], span)
+            for index, (_, found) in zip(span, blocks, strict=True):
+                files.append(folder / f"block-{index:03d}.safetensors")
+                writer.submit(write, files[-1], Download(found))
+                bar(1)
     return files
 
 

@@ -16,18 +16,25 @@ from ptqbench.quantize.state import BlockState
 STRATEGY = "rotation"
 DEFAULTS = {"r2": True, "seed": 0}
 
-Rotations = dict[str, Any]  # "r1": of order d, "r2": one [head_dim, head_dim] float64 or None per block
+LAYER_NORM = "a block of the vision tower: its LayerNorms centre, which lets no rotation through"
+
+# "r1": of order d, "r2": one [head_dim, head_dim] float64 or None per block, "blocks": those of the language model
+Rotations = dict[str, Any]
 
 
 def prepare(cell: Cell, r2: bool, seed: int) -> Rotations:
     """Draw R1 and, where values have heads, every block's R2."""
-    width = cell.state(0).value_width if r2 else None
-    heads = [random_hadamard(width, seed + 1 + block).matrix() if width else None for block in range(cell.n_blocks)]
-    return {"r1": random_hadamard(int(cell.checkpoint.text_config["hidden_size"]), seed), "r2": heads}
+    width = cell.state(cell.stream[0]).value_width if r2 else None
+    first: list[Tensor | None] = [None] * cell.stream[0]
+    heads = [random_hadamard(width, seed + 1 + block).matrix() if width else None for block in range(len(cell.stream))]
+    r1 = random_hadamard(int(cell.checkpoint.text_config["hidden_size"]), seed)
+    return {"r1": r1, "r2": first + heads, "blocks": cell.stream}
 
 
 def apply(state: BlockState, grid: Grid, prepared: Rotations, r2: bool, seed: int) -> list[dict[str, Any]]:
-    """Rotate one block."""
+    """Rotate one block of the language model."""
+    if state.index not in prepared["blocks"]:
+        return [{"left_out": LAYER_NORM}]
     own = prepared["r2"][state.index]
     rotate_block(state, prepared["r1"].to(state.device), None if own is None else own.to(state.device))
     return []

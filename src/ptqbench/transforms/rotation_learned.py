@@ -42,10 +42,10 @@ def prepare(cell: Cell, steps: int, rate: float, objective: str, seed: int) -> R
         return learn(cell, start, steps, rate, whole_model(cell), whole=True)
     if objective != "block":
         raise ValueError(f"transform rotation learned: objective is '{objective}': choose block or cross_entropy")
-    scale = [rounding_loss(cell.state(index), cell.grid).item() for index in range(cell.n_blocks)]
+    scale = {index: rounding_loss(cell.state(index), cell.grid).item() for index in cell.stream}
 
     def loss(rotations: Rotations, step: int) -> Tensor:
-        index = step % cell.n_blocks
+        index = cell.stream[step % len(cell.stream)]
         state = cell.state(index)
         rotate_block(state, rotations["r1"], rotations["r2"][index])
         return rounding_loss(state, cell.grid) / max(scale[index], 1e-30)
@@ -63,7 +63,7 @@ def learn(
         "r1": start["r1"].matrix().to(device),
         "r2": [None if r2 is None else r2.to(device) for r2 in start["r2"]],
     }
-    around = 1 if whole else cell.n_blocks
+    around = 1 if whole else len(cell.stream)
     best, best_loss = current, _round_loss(loss, current, around)
     first = best_loss
     with progress_bar("learned rotation: step", total=steps) as bar:
@@ -79,7 +79,8 @@ def learn(
                 best, best_loss = current, here
             bar(1, f"loss {best_loss:.4f}")
     detached = [None if r2 is None else r2.detach().cpu() for r2 in best["r2"]]
-    return {"r1": best["r1"].detach().cpu(), "r2": detached, "first_loss": first, "loss": best_loss}
+    losses = {"first_loss": first, "loss": best_loss}
+    return {"r1": best["r1"].detach().cpu(), "r2": detached, "blocks": cell.stream, **losses}
 
 
 def cayley_step(rotation: Tensor, gradient: Tensor | None, rate: float) -> Tensor:
@@ -119,7 +120,6 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
     from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
     from ptqbench.models.experts import fuse, make_watchable
 
-    assert cell.tokens is not None
     tokens = cell.tokens.to(cell.device)
     model = AutoModelForCausalLM.from_pretrained(cell.checkpoint.folder, dtype=torch.float32).to(cell.device).eval()
     model.requires_grad_(False)
@@ -154,10 +154,13 @@ def _round_loss(loss: Callable[[Rotations, int], Tensor], rotations: Rotations, 
 def apply(
     state: BlockState, grid: Grid, prepared: Rotations, steps: int, rate: float, objective: str, seed: int
 ) -> list[dict[str, Any]]:
-    """Rotate one block; the first block's record holds the loss before and after learning."""
+    """Rotate one block of the language model; the first record holds the loss before and after learning."""
+    if state.index not in prepared["blocks"]:
+        return [{"left_out": rotation_hadamard.LAYER_NORM}]
     own = prepared["r2"][state.index]
     rotate_block(state, prepared["r1"].to(state.device), None if own is None else own.to(state.device))
-    return [{"first_loss": prepared["first_loss"], "loss": prepared["loss"]}] if state.index == 0 else []
+    is_first = state.index == prepared["blocks"][0]
+    return [{"first_loss": prepared["first_loss"], "loss": prepared["loss"]}] if is_first else []
 
 
 def outside(tensors: dict[str, Tensor], adapter: Adapter, prepared: Rotations) -> dict[str, Any]:

@@ -20,16 +20,17 @@ from ptqbench.quantize.proxy import TF32_ERROR, proxy_loss
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "salience"
-DEFAULTS = {"steps": 20, "duo": True}
+DEFAULTS = {"steps": 20, "duo": True, "channel_scale": True}
 FLOOR = 1e-4
 
 
-def apply(state: BlockState, grid: Grid, steps: int, duo: bool) -> list[dict[str, Any]]:
-    """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling."""
-    chosen = [
-        (group[0], *search(state, group, state.grids.get(group[0].name, grid), steps, duo))
-        for group in by_producer(state.sites)
-    ]
+def apply(state: BlockState, grid: Grid, steps: int, duo: bool, channel_scale: bool) -> list[dict[str, Any]]:
+    """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling.
+
+    Without ``channel_scale``, sites whose inputs no producer can scale are left alone, as published AWQ leaves them.
+    """
+    groups = [group for group in by_producer(state.sites) if channel_scale or group[0].producer]
+    chosen = [(group[0], *search(state, group, grid, steps, duo)) for group in groups]
     for site, scale, _ in chosen:
         if scale is not None:
             fold_scale(state, site, scale)
@@ -42,11 +43,11 @@ def search(
     """The best scale ``[n]`` of the sites that one producer feeds, or None where none beats identity.
 
     Where they are many (experts), the first sees all tokens and gives the salience; the loss is the error per token of
-    all of them, each expert's in proportion to the tokens that it gets.
+    all of them, each expert's in proportion to the tokens that it gets, on the grid of its own width.
     """
     site, statistics = group[0], state.statistics[group[0].name]
     parts = [
-        (state.stacked(part), state.statistics[part.name].hessian, state.statistics[part.name].tokens)
+        (state.stacked(part), state.statistics[part.name], state.grids.get(part.name, grid))
         for part in group
         if part.linears
     ]
@@ -54,7 +55,7 @@ def search(
     size = foldable(state, site, relative_size(torch.cat([weight for weight, _, _ in parts]), grid))
 
     def loss_of(scale: Tensor, exact: bool = False) -> Tensor:
-        losses = [scaled_loss(weight, scale, hessian, grid, exact) * tokens for weight, hessian, tokens in parts]
+        losses = [scaled_loss(weight, scale, own.hessian, at, exact) * own.tokens for weight, own, at in parts]
         return torch.stack(losses).sum() / max(statistics.tokens, 1)
 
     scales = [torch.ones_like(salience)]

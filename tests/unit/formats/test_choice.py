@@ -65,6 +65,12 @@ def test_rows_name_formats_and_known_conditions() -> None:
         (CPU, Layout(8, -1, False, "int8"), None),
         (LOCAL, Layout(3, -1, False), "compressed_tensors"),
         (LOCAL, Layout(4, 128, False, "int8"), "compressed_tensors"),
+        (CUDA, Layout(8, 128, False, widths=(4, 8)), "compressed_tensors"),
+        (CUDA, Layout(4, 128, True, widths=(2, 3, 4)), "compressed_tensors"),
+        (CUDA, Layout(4, 128, False, widths=(2, 3, 4)), "dense"),
+        (CPU, Layout(8, 128, True, widths=(4, 8)), "dense"),
+        (LOCAL, Layout(4, 128, False, widths=(2, 3, 4)), "compressed_tensors"),
+        (CUDA, Layout(8, -1, True, "int8", widths=(4, 8)), None),
     ],
 )
 def test_what_is_chosen(backend: str, layout: Layout, expected: str | None) -> None:
@@ -190,6 +196,22 @@ def test_transforms_at_run_time_go_with_int8_activations_where_they_are_computed
     for model in ("mixtral", "deepseek", "llava_llama"):
         assert choose(rows, "auto", model)["format"] == "dense", "which then refuses the activations"
     assert instead(CUDA, Layout(4, 128, True, online=True), "deepseek") == LOCAL
+
+
+def test_mixed_widths_are_packed_where_every_width_is_and_never_in_experts() -> None:
+    layout = Layout(8, 128, True, widths=(4, 8))
+    for name, expected in (("mixtral", "dense"), ("mamba", "dense"), ("llama", "compressed_tensors")):
+        row = choose(candidates(CUDA, layout, "auto"), "auto", name)
+        assert row["format"] == expected
+        assert ("one width" in row.get("because", "")) is (name == "mixtral")
+    assert choose(candidates(LOCAL, layout, "auto"), "auto", "mixtral")["format"] == "compressed_tensors"
+    llava = candidates(CUDA, Layout(8, 128, False, widths=(3, 8)), "auto")
+    assert choose(llava, "auto", "llava")["because"].startswith("the packed formats of that width")
+    assert formats(CUDA, layout) == {"compressed_tensors": [], "dense": []}
+    assert formats(CPU, layout) == {"dense": []}
+    assert candidates(CUDA, layout, "gptq") == []
+    with pytest.raises(UserError, match="one width"):
+        choose(candidates(CUDA, layout, "compressed_tensors"), "compressed_tensors", "mixtral")
 
 
 def test_dense_can_always_be_asked_for() -> None:

@@ -21,6 +21,10 @@ def documented() -> str:
                 scheme = f"{bits} bits {'symmetric' if symmetric else 'asymmetric'}{', channel' * (group_size < 0)}"
                 lines.append(row(scheme, layout))
     lines.append(row("8 bits symmetric, channel, int8 activations", Layout(8, -1, True, "int8")))
+    lines.append(row("mixed of 2, 3 and 4 bits symmetric", Layout(4, 128, True, widths=(2, 3, 4))))
+    lines.append(row("mixed of 2, 3 and 4 bits asymmetric", Layout(4, 128, False, widths=(2, 3, 4))))
+    lines.append(row("mixed of 4 and 8 bits, either", Layout(8, 128, False, widths=(4, 8))))
+    assert row("", Layout(8, 128, False, widths=(4, 8))) == row("", Layout(8, 128, True, widths=(4, 8)))
     return "\n".join(lines)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.checks import check_mixed, check_scheme
 from ptqbench.errors import UserError
+from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.load import load_model
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.quantize.mixed import scheme_grid, site_options, uniform_cost
+from ptqbench.quantize.mixed import choose_widths, scheme_grid, site_options, uniform_cost
 from ptqbench.quantize.site import QuantizedBlock
 from ptqbench.recipe import normalize
 
@@ -59,3 +63,34 @@ def test_a_method_that_propagates_has_one_width() -> None:
     with pytest.raises(UserError, match=r"schemes\.s\.bits is 'mixed', and method 'm' propagates"):
         check_mixed("s", "m", normalize("m", {"rounding": "gptq", "propagate": True}))
     check_mixed("s", "m", normalize("m", {"rounding": "gptq"}))
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])
+def test_every_expert_has_widths_of_its_own(tmp_path: Path, family: str) -> None:
+    path = make_model(tmp_path / "model", family)
+    statistics = write_statistics(path, tmp_path / "statistics")
+    model = load_model(path, Checkpoint(path).adapter, dtype=torch.float32).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    cell = make_cell(path, statistics, {}, Grid(4, 32))
+    with torch.no_grad():
+        cell.widths = choose_widths(cell, model, [2, 3, 4], 3.4)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), f"{name}: rounding one site after another leaves the model as it was"
+    sites = {(i, site.name) for i in range(2) for site in cell.state(i).sites if site.linears}
+    assert set(cell.widths) == sites
+    experts = {place: bits for place, bits in cell.widths.items() if "." in place[1]}
+    assert len(experts) >= 8
+    assert len(set(experts.values())) > 1, "and they are not all alike"
+
+    sizes = {}
+    for bits in (2, 3):
+        uniform = make_cell(path, statistics, {}, Grid(bits, 32))
+        sizes[bits] = sum(q.packed_bytes for block, _ in uniform.blocks() for q in block.linears.values())
+    taken = 0
+    for index, (block, _) in enumerate(cell.blocks()):
+        for record in block.records:
+            linear = block.linears[record["linear"].partition(".")[2]]
+            assert linear.bits == cell.widths[index, record["site"]]
+            taken += linear.packed_bytes
+    wanted = sizes[2] + 1.4 * (sizes[3] - sizes[2])
+    assert 0.97 * wanted < taken <= wanted

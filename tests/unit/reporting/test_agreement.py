@@ -50,7 +50,13 @@ def test_the_preset_has_a_twin_for_every_format_that_a_gpu_serves() -> None:
         assert (ours["backend"], theirs["backend"]) == ("vllm-cuda", "transformers")
         assert theirs["format"] in ("float", "dense") or ours["method"]["activations"] == "int8"
         assert ours["codes" if "codes" in ours else "format"] == theirs["codes" if "codes" in theirs else "format"]
+    mixed = [one["spec"] for one, _ in found if one["spec"]["scheme"]["bits"] == "mixed"]
+    assert [(one["format"], one["scheme"]["choices"]) for one in mixed] == [
+        ("compressed_tensors", [2, 3, 4]),
+        ("compressed_tensors", [4, 8]),
+    ]
     kept = [one["spec"] for one, _ in found if one["spec"]["scheme"]["group_size"] == 128]
+    kept = [one for one in kept if one not in mixed]
     seen = {(one["format"], one["scheme"]["bits"], one["scheme"]["symmetric"]) for one in kept}
     expected = {
         (name, bits, symmetric)
@@ -63,13 +69,15 @@ def test_the_preset_has_a_twin_for_every_format_that_a_gpu_serves() -> None:
 
 
 def test_the_table(tmp_path: Path) -> None:
-    evaluations = [one for one in preset() if one["cell"][2] != "gptq" or one["cell"][3] in ("4s-dense", "4s-gptq")]
+    schemes = ("4s-dense", "4s-gptq", "48a-dense", "48a-compressed")
+    evaluations = [one for one in preset() if one["cell"][2] != "gptq" or one["cell"][3] in schemes]
     for index, one in enumerate(evaluations):
         write(one, tmp_path, logprobs(0, shift=0.01 * (one["cell"][3] == "4s-gptq" and index > 0)))
     found = table(list(reversed(evaluations)), tmp_path)
     assert found["format"].to_list()[0] == "float"
     assert found["format"].to_list().count("float") == 1
-    assert set(found["format"]) == {"float", "auto", "gptq"}
+    assert set(found["format"]) == {"float", "auto", "gptq", "compressed_tensors"}
+    assert found.filter(format="compressed_tensors")["bits"].to_list() == ["4+8"]
     row = found.filter(format="gptq").to_dicts()[0]
     assert row["abs Δ log p"] == pytest.approx(0.01)
     assert row["Δ log p"] == pytest.approx(0.01)
@@ -81,7 +89,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert absent(evaluations, tmp_path) == []
     text = page(found, [])
     assert "pocket-llama, vllm 0.0, a GPU, wikitext2" in text
-    assert text.count("\n| ") == 2 + 3
+    assert text.count("\n| ") == 2 + 4
 
 
 def test_a_server_that_failed_is_named(tmp_path: Path) -> None:

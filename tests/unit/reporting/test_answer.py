@@ -12,7 +12,8 @@ NAME = "ppl wiki"
 
 def cell(name: str, quality: float, drop: float, *caveats: str) -> Candidate:
     drops = {NAME: (drop, 0.004)}
-    return Candidate(name, "m", 4_000_000, 50.0, {NAME: quality}, drops, caveats, f"vllm serve results/{name}")
+    serve = f"vllm serve results/{name}"
+    return Candidate(name, "m", 4_000_000, 50.0, {NAME: quality}, drops, (NAME,), caveats, serve)
 
 
 def said(cells: list[Candidate], stderr: float = 0.1, **limits: float) -> str:

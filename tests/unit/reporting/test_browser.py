@@ -48,7 +48,7 @@ def test_it_opens_without_network_and_without_errors(tab: Tab, report: Path) -> 
     assert [url for url in tab.requests() if not url.startswith("data:")] == [report.as_uri()]
     assert tab.run("document.title") == "ptqbench report"
     assert tab.run("window.broken") is None, "a model's name was run as a script"
-    assert tab.run("document.querySelectorAll('figure svg').length") == 5
+    assert tab.run("document.querySelectorAll('figure svg').length") == 6
     assert tab.run("document.querySelectorAll('figure svg title').length") > 20
 
 
@@ -140,6 +140,7 @@ def asked(number: int) -> dict[str, Any]:
         "tokens_per_second": [None, None, 42.0][number % 3],
         "prefer": ["quality", "size", "speed"][(number // 3) % 3],
         "scores": [["ppl wiki", "acc % qa<i>"], ["acc % qa<i>"], ["ppl wiki"]][(number // 5) % 3],
+        "named": number % 7 > 2,
     }
 
 

@@ -37,7 +37,7 @@ LAYERS = [
 
 
 def planned(cell: list[str]) -> dict[str, Any]:
-    return {"cell": cell, "spec": export_spec(CONFIG, *cell)}
+    return {"cell": cell, "spec": export_spec(CONFIG, *cell), "family": "f"}
 
 
 @pytest.fixture
@@ -73,6 +73,7 @@ def test_cells(root: Path) -> None:
         "fallbacks": ["0.k: nearest: H cannot be factored", "served dense: no kernel"],
         "propagate": True,
         "structure": "dense",
+        "family": "f",
         "format": "dense",
         "served_bytes": 2000,
         "checkpoint": "packed/m",

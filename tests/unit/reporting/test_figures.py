@@ -10,6 +10,8 @@ import report_data
 
 from ptqbench.reporting.figures import (
     across_models,
+    domain,
+    labelled,
     panels,
     pareto,
     points,
@@ -62,6 +64,26 @@ def test_panels_name_their_score_and_the_best_cells() -> None:
     assert "ppl wiki (lower is better)" in drawn[0]
     assert "acc % qa&lt;i&gt; (higher is better)" in drawn[1]
     assert "awq+gptq w4" in drawn[0]
+
+
+def test_axes_hold_every_value_and_have_a_length() -> None:
+    assert domain([1.0, 3.0]) == [0.9, 3.1]
+    low, high = domain([88.5, 88.5])
+    assert low < 88.5 < high
+
+
+def test_labels_of_frontiers_keep_their_distance_on_the_logarithm_of_bytes() -> None:
+    best = pl.DataFrame({"megabytes": [1.0, 1.1, 10.0, 9.9, 100.0], "comparable": [2.0, 1.99, 1.5, 1.0, 0.5]})
+    assert labelled(best)["megabytes"].to_list() == [100.0, 10.0, 9.9, 1.1]
+
+
+def test_a_family_has_panels_of_its_own_unless_it_is_all_there_is() -> None:
+    tables = report_data.tables()
+    n_models = tables["cells"]["model"].n_unique()
+    assert n_models == 2
+    assert len(across_models(tables["scores"], tables["cells"]).concat) == 2
+    third = tables["cells"].with_columns(model=pl.lit("third"), family=pl.lit("other"))
+    assert len(across_models(tables["scores"], pl.concat([tables["cells"], third])).concat) == 4
 
 
 def test_labels_keep_their_distance() -> None:

@@ -15,6 +15,7 @@ from ptqbench.reporting.markup import short
 from ptqbench.reporting.names import anchor
 from ptqbench.reporting.page import page
 from ptqbench.reporting.scores import scores_table
+from ptqbench.reporting.sections import quality_table, taxonomy
 
 
 class Outline(HTMLParser):
@@ -78,6 +79,40 @@ def test_what_is_significant_is_marked_and_the_best_named(written: str) -> None:
     assert re.search(r"\+[\d.]+ ± [\d.]+\*", words)
     assert "Deploy" in words
     assert "evaluated in transformers" in words
+
+
+def test_models_of_one_family_are_compared_at_equal_bytes_and_others_across(written: str) -> None:
+    assert "<h2 id='family'>" in written
+    assert "<h2 id='across'>" not in written, "it would be the same figure"
+    words = "".join(Outline(written).words)
+    assert "At equal bytes" in words
+    assert "family<f>" in words
+    tables = report_data.tables()
+    own = tables["cells"].with_columns(family="model")
+    apart = page({**tables, "cells": own}, report_data.origins(), {})
+    assert "<h2 id='family'>" not in apart
+    assert "<h2 id='across'>" in apart
+
+
+def test_the_best_of_one_is_not_named(written: str) -> None:
+    tables = report_data.tables()
+    kept = tables["scores"].filter(pl.col("method").is_in(["float", "gptq"]))
+    alone = quality_table(kept, "plain", "ppl wiki", {})
+    assert alone.count("<a ") == 3
+    assert "◆" not in alone
+    assert "◆" in written
+
+
+def test_mixed_cells_have_columns_by_their_bits_per_weight() -> None:
+    tables = report_data.tables()
+    mixed = pl.col("scheme") == "w3"
+    cells = tables["cells"].with_columns(bits=pl.when(mixed).then(None).otherwise("bits"))
+    found = taxonomy(tables["scores"], cells, "ppl wiki")
+    assert re.findall(r"<th[^>]*>(dense, [^<]*)</th>", found) == [
+        "dense, 4 bits",
+        "dense, mixed, 3.1 bits per weight",
+        "dense, 2 bits",
+    ]
 
 
 def test_the_data_of_the_script_is_whole(written: str) -> None:

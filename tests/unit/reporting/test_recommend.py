@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from ptqbench.errors import UserError
+from ptqbench.reporting.answer import doubts
 from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.recommend import (
     Candidate,
@@ -41,6 +42,7 @@ def table(seed: int, n: int = 25) -> tuple[list[Candidate], dict[tuple[str, str,
                 tokens_per_second=generator.choice([None, 10.0 * generator.randrange(1, 20)]),
                 comparable=dict(zip(NAMES, (1.0 + quality / 10, 60.0 - quality), strict=True)),
                 drop={name: (generator.randrange(-1, 12) / 100, 0.01) for name in measured},
+                expected=NAMES,
             )
         )
     stderrs = {(s, a.id, b.id): 0.25 for s in NAMES for i, a in enumerate(cells) for b in cells[i + 1 :]}
@@ -104,6 +106,21 @@ def test_the_seeds_cover_every_answer() -> None:
     assert {len(answer.satisfying) > 1 for answer in answers} == {True, False}
     assert {answer.best is None for answer in answers} == {True, False}
     assert {answer.significant for answer in answers} == {True, False}
+
+
+def test_a_model_is_held_to_what_it_was_measured_on_unless_scores_are_named() -> None:
+    text = Candidate("t", "t", 5, None, {"ppl wiki": 1.0}, {"ppl wiki": (0.01, 0.0)}, ("ppl wiki",))
+    image = Candidate("i", "i", 4, None, {"acc % qa": 60.0}, {"acc % qa": (0.02, 0.0)}, ("acc % qa",))
+    lacking = Candidate("l", "i", 3, None, {}, {}, ("acc % qa",))
+    never = Candidate("n", "n", 2, None, {}, {})
+    cells = [text, image, lacking, never]
+    found = recommend(cells, Constraints(NAMES, max_drop=0.05, prefer="size", named=False), {})
+    assert [cell.id for cell in found.satisfying] == ["i", "t"]
+    assert found.margin is None, "nothing to compare them by"
+    assert [cell.id for cell in recommend(cells, Constraints(NAMES, named=False), {}).satisfying] == ["t", "i"]
+    assert recommend(cells, Constraints(NAMES, max_drop=0.05), {}).best is None
+    assert recommend(cells, Constraints(NAMES[1:], max_drop=0.05), {}).satisfying == [image]
+    assert doubts(found, Constraints(NAMES, max_drop=0.05, named=False)) == []
 
 
 def test_the_nearest_miss_is_the_one_that_misses_least() -> None:

@@ -8,10 +8,14 @@ import pytest
 import torch
 from tiny_models import make_cell, make_model, write_statistics
 
+from ptqbench.formats import compressed_tensors
+from ptqbench.formats.layout import Layout
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.transforms import salience
 from ptqbench.transforms.salience import candidate, scaled_loss, search
+
+LAYOUT = Layout(3, 32, False)
 
 
 @pytest.mark.parametrize("duo", [True, False])
@@ -75,3 +79,37 @@ def test_scale_is_shared_by_the_query_heads_of_a_key_value_head(tmp_path: Path) 
     assert scale is not None
     heads = scale.view(2, 2, 16)  # kv heads, query heads of each, width
     assert torch.equal(heads[:, 0], heads[:, 1])
+
+
+def test_without_channel_scales_what_folds_is_scaled_and_the_rest_is_left_alone(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model", "mamba")
+    statistics = write_statistics(path, tmp_path / "statistics")
+    scaled = {}
+    for kept in (True, False):
+        method = {"transform": {"salience": {"channel_scale": kept}}}
+        ((block, records), _) = make_cell(path, statistics, method, Grid(3, 32)).blocks()
+        scaled[kept] = {record["site"] for record in records}
+        refused = [name for name, linear in block.linears.items() if compressed_tensors.refuses(linear, LAYOUT)]
+        assert refused == (["mixer.x_proj", "mixer.out_proj"] if kept else [])
+        assert "norm.weight" in block.tensors, "in_proj's scale folds into the norm either way"
+    assert scaled == {True: {"in", "selection", "steps", "out"}, False: {"in", "steps"}}
+
+
+def test_each_expert_is_measured_on_the_grid_of_its_own_width(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model", "mixtral")
+    cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, Grid(4, 32))
+    cell.widths = {(0, f"mlp.{expert}"): bits for expert, bits in enumerate((2, 3, 4, 8))}
+    state = cell.state(0)
+    group = tuple(site for site in state.sites if site.stage == "mlp")
+
+    def loss(scale: torch.Tensor) -> float:
+        found = 0.0
+        for expert, bits in enumerate((2, 3, 4, 8)):
+            site = next(site for site in group if site.name == f"mlp.{expert}")
+            own = state.statistics[site.name]
+            found += own.tokens * scaled_loss(state.stacked(site), scale, own.hessian, Grid(bits, 32)).item()
+        return found
+
+    scale, record = search(state, group, Grid(4, 32), 20, True)
+    assert scale is not None
+    assert record["relative_loss"] == pytest.approx(loss(scale) / loss(torch.ones_like(scale)), rel=1e-4)

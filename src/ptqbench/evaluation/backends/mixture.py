@@ -38,8 +38,7 @@ def load(folder: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype
     del config.quantization_config
     model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.load_state_dict(tied(model, fuse(tensors)))
-    (group,) = settings["config_groups"].values()
-    if group["input_activations"]:
+    if any(group["input_activations"] for group in settings["config_groups"].values()):
         quantize_inputs(model, packed)
     return model
 

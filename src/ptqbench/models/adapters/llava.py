@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from ptqbench.models.adapter import Adapter
 from ptqbench.models.adapters.llama import ADAPTER as LLAMA
+from ptqbench.models.tower import vision_tower
 
 MODEL_TYPES = ("llava",)
 STRUCTURE = "image and text"
-TOWER = "the vision tower, which text cannot calibrate; PTQ-Bench leaves it in float too"
+TOWER = "the vision tower, unless the model's line says vision_tower: true; PTQ-Bench leaves it in float"
 PROJECTOR = "a projector: under 1 % of the weights, and no text to calibrate it on"
+# transformers writes no value that is LlamaConfig's default: the hub's LLaVA-1.5-7B does not say how large it is
+SEVEN_B = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
 
 
 def named(language: str, head: str, before: str) -> Adapter:
@@ -29,6 +32,8 @@ def named(language: str, head: str, before: str) -> Adapter:
         module="model",
         floats=("lm_head", "vision_tower", "multi_modal_projector"),
         outside_writers=(f"{before}multi_modal_projector.linear_2",),
+        defaults=SEVEN_B,
+        tower=vision_tower(f"{before}vision_tower", f"{before}multi_modal_projector", "vision_config"),
     )
 
 

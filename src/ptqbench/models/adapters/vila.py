@@ -5,6 +5,7 @@ from __future__ import annotations
 from ptqbench.models.adapter import Adapter
 from ptqbench.models.adapters.llama import ADAPTER as LLAMA
 from ptqbench.models.adapters.llava import PROJECTOR, TOWER
+from ptqbench.models.tower import vision_tower
 
 MODEL_TYPES = ("llava_llama",)
 STRUCTURE = "image and text"
@@ -24,4 +25,5 @@ ADAPTER = Adapter(
     text="llm_cfg",
     module="model",
     outside_writers=("mm_projector.layers.4",),
+    tower=vision_tower("vision_tower", "mm_projector", "vision_tower_cfg"),
 )

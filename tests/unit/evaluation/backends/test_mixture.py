@@ -50,7 +50,8 @@ def export(cell: Cell, folder: Path, form: Any, layout: Layout) -> tuple[Path, d
         name = key.removesuffix(".weight")
         return form.tensors(name, linears[name], dtype, layout) if name in linears else {key: changed.get(key, tensor)}
 
-    write_model(cell.checkpoint, folder, stored, form.settings(layout, kept_in_float(cell.checkpoint)), {}, {})
+    mixed = [{name: q.bits for name, q in linears.items()}] if cell.widths and form is compressed_tensors else []
+    write_model(cell.checkpoint, folder, stored, form.settings(layout, kept_in_float(cell.checkpoint), *mixed), {}, {})
     original = {name: cell.checkpoint.tensor(name) for name in cell.checkpoint.headers}
     return folder, original | changed | {f"{name}.weight": q.dequantize(dtype) for name, q in linears.items()}
 
@@ -70,6 +71,18 @@ def test_packed_and_dense_load_the_same_bits(model: tuple[Path, Path], tmp_path:
     for name, tensor in expected.items():
         assert torch.equal(loaded[name], tensor.float()), name
         assert torch.equal(again[name], tensor.float()), name
+
+
+def test_experts_of_different_widths(model: tuple[Path, Path], tmp_path: Path) -> None:
+    cell = make_cell(*model, {"transform": "salience", "rounding": "gptq"}, Grid(4, 32))
+    places = [(index, site.name) for index in range(cell.n_blocks) for site in cell.state(index).sites]
+    cell.widths = {place: (2, 3, 4)[number % 3] for number, place in enumerate(places)}
+    folder, tensors = export(cell, tmp_path / "packed", compressed_tensors, Layout(4, 32, False))
+    groups = AutoConfig.from_pretrained(folder).quantization_config["config_groups"]
+    assert [group["weights"]["num_bits"] for group in groups.values()] == [2, 3, 4]
+    loaded = Backend(folder, "cpu", False).model.state_dict()
+    for name, tensor in fuse(tensors).items():
+        assert torch.equal(loaded[name], tensor.float()), name
 
 
 def test_int8_activations_are_computed_in_every_quantized_linear(model: tuple[Path, Path], tmp_path: Path) -> None:
