@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,8 +51,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         patch.chdir(root)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         run(made)
-    torch.set_grad_enabled(True)  # a stage ends with its process, and so may leave this off
     return made
+
+
+@pytest.fixture(autouse=True)
+def _gradients() -> Iterator[None]:
+    """A stage ends with its process, and so may leave gradients off; later tests want them."""
+    yield
+    torch.set_grad_enabled(True)
 
 
 @pytest.fixture(autouse=True)
