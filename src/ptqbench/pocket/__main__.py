@@ -15,11 +15,11 @@ from ptqbench.data.images import SHORT_ANSWER, TURN, read_items
 from ptqbench.evaluation.perplexity import bits_per_byte, token_losses, windows
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.load import image_place
+from ptqbench.models.scan import fast_mamba
 from ptqbench.pocket import vision
 from ptqbench.pocket.balance import balanced
 from ptqbench.pocket.card import write_card
 from ptqbench.pocket.corpus import encode, load_documents, train_tokenizer
-from ptqbench.pocket.scan import fast_mamba
 from ptqbench.pocket.train import Schedule, train
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ptqbench.models.experts import fuse
+from ptqbench.models.scan import fast_mamba
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Bounds, diagonal_blocks
@@ -138,6 +139,7 @@ class Best:
             parameter.data.copy_(value)
 
 
+@fast_mamba()
 def descend(
     block: nn.Module,
     weights: Callable[[], Weights],

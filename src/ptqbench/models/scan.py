@@ -70,7 +70,7 @@ def mix(mixer: Any, hidden: Tensor) -> Tensor:
 
 @contextmanager
 def fast_mamba() -> Iterator[None]:
-    """Train transformers' Mamba through :func:`mix` while the context is open."""
+    """Let transformers' Mamba run through :func:`mix` while the context is open."""
     from transformers.models.mamba.modeling_mamba import MambaMixer
 
     def forward(mixer: Any, hidden_states: Tensor, *_: Any, **kwargs: Any) -> Tensor:

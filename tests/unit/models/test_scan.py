@@ -1,4 +1,4 @@
-"""The training scan against transformers' own Mamba and against numerical gradients."""
+"""The scan against transformers' own Mamba and against numerical gradients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from transformers import MambaConfig, MambaForCausalLM
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
-from ptqbench.pocket.scan import fast_mamba, recurrence
+from ptqbench.models.scan import fast_mamba, recurrence
 
 
 def model() -> MambaForCausalLM:
