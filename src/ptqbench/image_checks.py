@@ -38,7 +38,7 @@ def check_sight(config: Config, cell: tuple[str, ...], folder: Path | None) -> N
     where, line = f"config: models.{model}", config["models"][model]
     shown = "questions" in config["calibration"][calibration]
     tower = line.get("vision_tower", False)
-    sees = folder is not None and load_adapter(read_config(folder, where), where).tower is not None
+    sees = folder is not None and _sees(folder, f"{where}.path")
     if folder is not None and (shown or tower) and not sees:
         if tower:
             raise UserError(f"{where}.vision_tower is true, and the model has no vision tower: remove the key")
@@ -63,10 +63,14 @@ def check_sight(config: Config, cell: tuple[str, ...], folder: Path | None) -> N
         )
 
 
+def _sees(folder: Path, where: str) -> bool:
+    return load_adapter(read_config(folder, where), where).tower is not None
+
+
 def check_diagnosed(config: Config, cell: tuple[str, ...], folder: Path | None) -> None:
     """Diagnosis runs a model of text."""
     where = f"config: models.{cell[0]}"
-    sees = folder is not None and load_adapter(read_config(folder, where), where).tower is not None
+    sees = folder is not None and _sees(folder, f"{where}.path")
     if sees or "questions" in config["calibration"][cell[1]]:
         raise UserError(
             f"config: a grid entry with diagnose: true names model '{cell[0]}', which sees images, and diagnosis is of "

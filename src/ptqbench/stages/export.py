@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
     from torch import Tensor
 
-    from ptqbench.formats import dense, online
+    from ptqbench.formats import online
     from ptqbench.formats.checkpoint import write_model
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.quantize.artifact import QuantizedCell
@@ -59,8 +59,7 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
         layout = Layout.of(args.spec, row.get("zeros", Layout.zeros), kind)
         language = (linear for key, linear in cell.linears() if not cell.in_tower(key))
         name, reason = held(row, args.spec["format"], layout, language)
-    module = importlib.import_module(f"ptqbench.formats.{name}")
-
+    module, dense = (importlib.import_module(f"ptqbench.formats.{form}") for form in (name, "dense"))
     matrices = online.tensors(turned, kind, checkpoint.dtype) if kind and name != "dense" else {}
 
     def stored(key: str, tensor: Tensor) -> dict[str, Tensor]:
