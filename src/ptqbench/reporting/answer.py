@@ -60,8 +60,9 @@ def lead(found: Recommendation, score: str) -> str:
     unit = "bits per byte" if better_when_lower(score) else "points"
     verdict = "significant" if found.significant else "not significant: choose between them by size or speed"
     other = found.satisfying[1].id
-    numbers = f"{found.margin:.3g} ± {found.margin_stderr:.2g} {unit}"
-    return f"{score}: {numbers} better than the next, {other} ({verdict})"
+    numbers = f"{abs(found.margin):.3g} ± {found.margin_stderr:.2g} {unit}"
+    side = "better" if found.margin >= 0 else "worse"
+    return f"{score}: {numbers} {side} than the next, {other} ({verdict})"
 
 
 def none_because(found: Recommendation, constraints: Constraints) -> list[str]:

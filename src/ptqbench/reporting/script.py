@@ -131,10 +131,11 @@ function doubts(found, wanted) {
   const best = found.satisfying[0], main = wanted.scores[0], said = [];
   if (found.margin !== null) {
     const sure = Math.abs(found.margin) > NORMAL * found.stderr;
-    const numbers = `${found.margin.toPrecision(3)} \u00b1 ${found.stderr.toPrecision(2)}`;
+    const numbers = `${Math.abs(found.margin).toPrecision(3)} \u00b1 ${found.stderr.toPrecision(2)}`;
+    const side = found.margin >= 0 ? 'better' : 'worse';
     const unit = main.startsWith('ppl ') ? 'bits per byte' : 'points';
     const verdict = sure ? 'significant' : 'not significant: choose between them by size or speed';
-    said.push(`${main}: ${numbers} ${unit} better than the next, ${found.satisfying[1].id} (${verdict})`);
+    said.push(`${main}: ${numbers} ${unit} ${side} than the next, ${found.satisfying[1].id} (${verdict})`);
   }
   if (wanted.max_drop !== null) for (const score of heldTo(best, wanted)) {
     const [drop, stderr] = best.drop[score];

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from ptqbench.reporting.answer import answer, size
@@ -16,7 +19,7 @@ def cell(name: str, quality: float, drop: float, *caveats: str) -> Candidate:
     return Candidate(name, "m", 4_000_000, 50.0, {NAME: quality}, drops, (NAME,), caveats, serve)
 
 
-def said(cells: list[Candidate], stderr: float = 0.1, **limits: float) -> str:
+def said(cells: list[Candidate], stderr: float = 0.1, **limits: Any) -> str:
     constraints = Constraints((NAME,), **limits)
     stderrs = {(NAME, a.id, b.id): stderr for a in cells for b in cells}
     return "\n".join(answer(recommend(cells, constraints, stderrs), constraints))
@@ -29,6 +32,13 @@ def test_the_best_its_lead_and_how_to_serve_it() -> None:
     assert "serve   vllm serve results/a" in text
     assert "0.5 ± 0.1 bits per byte better than the next, b (significant)" in text
     assert "not sure" not in text
+
+
+def test_a_smaller_cell_that_is_worse_says_so() -> None:
+    small = replace(cell("b", 1.5, 0.02), bytes=2_000_000)
+    text = said([cell("a", 1.0, 0.01), small], max_drop=0.05, prefer="size")
+    assert "deploy  b\n" in text
+    assert "0.5 ± 0.1 bits per byte worse than the next, a (significant)" in text
 
 
 def test_chance_is_named() -> None:
