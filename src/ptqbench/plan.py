@@ -183,7 +183,9 @@ class Plan:
                 check_calibration(name, settings, model, local.get(model), self.root)
         for cell in self.diagnosed:
             check_diagnosed(self.config, cell, local.get(cell.model))
-        seen = ((cell.calibration, suite) for cell, suite in self.evaluations if cell in cells)
+        seen = (
+            (cell.calibration, suite) for cell, suite in self.evaluations if cell.calibration != spec.NO_CALIBRATION
+        )
         check_held_out(self.config, dict.fromkeys(seen), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):
             check_windows(name, self.config["suites"][name], model, local.get(model), self.root)
