@@ -1,6 +1,6 @@
 """Seconds and memory on one GPU, on models of random weights whose layers have a known model's shapes.
 
-    PYTHONPATH=src python benchmarks/gpu.py [--peers llmcompressor,gptqmodel --peer-script FILE --peer-path FOLDER]
+    PYTHONPATH=src python benchmarks/gpu.py [--peers llmcompressor,gptqmodel --peer-path FOLDER]
 
 A few layers are measured, after a warm-up of every kernel, and their median is scaled to the whole model. Weights, and
 the statistics of the rows that read them, come from files that were just written, so from the page cache. Writes
@@ -111,9 +111,10 @@ def arguments() -> argparse.Namespace:
         default=["check", "floor", "shared", "propagated", "cached", "omniquant", "70b", "mixtral"],
     )
     parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
-    parser.add_argument("--peers", type=lambda text: text.split(","), default=[])
-    parser.add_argument("--peer-script", type=Path, help="prints 'BENCH {…}' with s_per_layer and peak_gpu_gib")
-    parser.add_argument("--peer-path", default="", help="PYTHONPATH of the peers")
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=[], help="see peers.py")
+    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers")
+    parser.add_argument("--peer-path", default="", help="its PYTHONPATH")
+    parser.add_argument("--peer-seconds", type=float, default=180.0, help="patience for each")
     parser.add_argument("--profile", type=Path, default=Path("profile.txt"), help="where the row 'profile' writes")
     parser.add_argument("--out", type=Path, default=OUT)
     return parser.parse_args(namespace=argparse.Namespace(failed=[]))
@@ -216,8 +217,10 @@ def make_model(folder: Path, config: dict[str, Any], layers: int, device: torch.
         normal = torch.randn(shape, device=device) * 0.02 if len(shape) > 1 else torch.ones(shape)
         part = name.split(".layers.")[1].split(".")[0] if ".layers." in name else "outside"
         files[part][name] = normal.to("cpu", torch.bfloat16)
+    index = {name: f"model-{part}.safetensors" for part, tensors in files.items() for name in tensors}
     for part, tensors in files.items():
         save_file(tensors, folder / f"model-{part}.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
 
 def checkpoint_shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -447,36 +450,51 @@ def profiled(bench: Bench) -> None:
     bench.args.profile.write_text("\n".join(tables))
 
 
-def run_peer(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """A peer's seconds per layer from its own process, or why there are none."""
-    command = [sys.executable, str(args.peer_script), "--peer", name, "--layers", str(args.layers), "--warmup"]
-    command += ["--vocab", "8192", "--samples", str(args.samples), "--seqlen", str(args.length)]
-    command += ["--offload-device", "cuda:0"] if name == "llmcompressor" else []
-    folder = str(args.peer_script.parent)
-    env = {
-        **os.environ,
-        "PYTHONPATH": args.peer_path,
-        "LD_LIBRARY_PATH": folder + ":" + os.environ.get("LD_LIBRARY_PATH", ""),
-    }
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    line = next((line for line in done.stdout.splitlines() if line.startswith("BENCH ")), None)
-    if line is None:
-        print(f"{name} did not run: {(done.stderr.splitlines() or ['no output'])[-1]}", flush=True)
-        return {"row": name, "s_per_layer": None}
-    found = json.loads(line.removeprefix("BENCH "))
+def run_peer(name: str, bench: Bench) -> dict[str, Any]:
+    """A peer's seconds per layer of the same model, from its own process, or why there are none."""
+    args, warm = bench.args, bench.folder.with_name(f"{bench.shape}-warm")
+    if not warm.is_dir():
+        make_model(warm, SHAPES[bench.shape][1], 1, bench.device)
+    command = [
+        args.peer_python,
+        str(Path(__file__).with_name("peers.py")),
+        name,
+        str(bench.folder),
+        "--warm",
+        str(warm),
+    ]
+    command += ["--device", args.device, "--samples", str(args.samples), "--length", str(args.length)]
+    command += ["--batch-size", str(args.batch_size), "--group-size", str(args.group_size)]
+    command += ["--offload", "cuda:0"] if name == "llmcompressor" and args.device == "cuda" else []
+    libraries = ":".join(filter(None, (args.peer_path, os.environ.get("LD_LIBRARY_PATH"))))
+    env = {**os.environ, "PYTHONPATH": args.peer_path, "LD_LIBRARY_PATH": libraries}
+    log = args.out.with_name(f"{args.out.stem}.{bench.shape}.{name}.log")
+    found: dict[str, Any] = {}
+    with open(log, "w") as stream:
+        try:
+            subprocess.run(command, env=env, stdout=stream, stderr=stream, timeout=args.peer_seconds, check=False)
+        except subprocess.TimeoutExpired:
+            print(f"{name} did not finish within {args.peer_seconds:.0f} s", file=stream)
+    for line in log.read_text(errors="replace").splitlines():
+        found = json.loads(line.removeprefix("BENCH ")) if line.startswith("BENCH ") else found
+    if not found:
+        print(f"{bench.shape} {name} did not run: see {log}", flush=True)
+        return {"row": name, "shape": bench.shape}
+    log.unlink()
     seconds, gib = found["s_per_layer"], found["peak_gpu_gib"]
-    print(f"{name} {found['version']}: {seconds} s/layer, {gib} GiB", flush=True)
-    whole = SHAPES[args.shape][0] * seconds
+    print(f"{bench.shape} {name} {found['version']}: laps {found['laps']} s, {gib} GiB", flush=True)
     return {
         "row": f"{name} {found['version']}",
+        "shape": bench.shape,
         "s_per_layer": seconds,
-        "whole_model_s": whole,
-        "peak_gib": found["peak_gpu_gib"],
+        "whole_model_s": bench.whole * seconds,
+        "peak_gib": gib,
+        "layers_measured": len(found["laps"]),
     }
 
 
-def rows(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """Everything that was asked for, on one model after another; a row that fails says so and leaves the others be."""
+def rows(args: argparse.Namespace, folder: Path) -> None:
+    """Everything that was asked for, on one model after another, and the peers last."""
     bench = Bench(args, folder, args.shape, args.layers)
     print("warm-up", flush=True)
     for run in (bench.shared, partial(bench.propagated, METHODS["gptq"])):
@@ -499,17 +517,28 @@ def rows(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         "70b": partial(other, "llama3-70b"),
         "mixtral": partial(other, "mixtral-8x7b"),
     }
+
+    def compared(name: str, other: Bench) -> None:
+        other.rows.append(run_peer(name, other))
+
     for name in args.rows:
         if name == "mixtral" and name not in members("models/adapters"):
             print("mixtral: skipped, there is no adapter for it")
             continue
-        try:
-            steps[name]()
-        except Exception:
-            args.failed.append(name)
-            traceback.print_exc()
-        save(args, [row for each in (bench, *others) for row in each.rows])
-    return [row for each in (bench, *others) for row in each.rows]
+        attempt(args, name, steps[name], (bench, *others))
+    for each, name in product((bench, *others), args.peers):
+        if each.shape in (args.shape, "mixtral-8x7b"):
+            attempt(args, name, partial(compared, name, each), (bench, *others))
+
+
+def attempt(args: argparse.Namespace, name: str, step: Callable[[], None], benches: tuple[Bench, ...]) -> None:
+    """One step, and the table after it: what fails is told, and leaves the others be."""
+    try:
+        step()
+    except Exception:
+        args.failed.append(name)
+        traceback.print_exc()
+    save(args, [row for each in benches for row in each.rows])
 
 
 def save(args: argparse.Namespace, found: list[dict[str, Any]]) -> None:
@@ -557,10 +586,7 @@ def main() -> None:
     args = arguments()
     torch.set_grad_enabled(False)
     with tempfile.TemporaryDirectory() as folder:
-        found = rows(args, Path(folder))
-    for name in args.peers:
-        found.append(run_peer(name, args))
-        save(args, found)
+        rows(args, Path(folder))
     print(args.out.read_text())
     if args.failed:
         sys.exit(f"failed: {', '.join(args.failed)}")
