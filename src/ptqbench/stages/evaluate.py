@@ -16,6 +16,8 @@ from ptqbench.manifest import verify, versions, write_result
 from ptqbench.models.headers import read_config
 from ptqbench.stages.common import Meter, parser
 
+ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
+
 
 @user_facing
 def main(argv: list[str] | None = None) -> None:
@@ -27,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     claim(args.out)
     exported = verify(args.checkpoint)
     served = args.spec["backend"] != "transformers"
-    with one_device(whole=served) as device:
+    with one_device(whole=args.spec["suite"]["kind"] in ALONE) as device:
         meter = Meter("cpu" if served else device)  # a server measures for itself
         rows, record = run(args, exported, device)
         result = {

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ptqbench.data.images import Item
+from ptqbench.devices import gpu_slots
 from ptqbench.errors import UserError
 from ptqbench.evaluation import startup
 from ptqbench.evaluation.backends.text import Setup, Text
@@ -26,8 +27,8 @@ from ptqbench.evaluation.runtime import server_python
 from ptqbench.evaluation.server import Command, Server, serving
 from ptqbench.formats.complete import lacking
 
-# vLLM plans no memory for prompt log-probabilities, [tokens, vocabulary] in float32
-SCORING = ("--enforce-eager", "--gpu-memory-utilization", "0.8")
+MEMORY = 0.8  # share of a GPU: vLLM plans nothing for prompt log-probabilities, [tokens, vocabulary] in float32
+CACHE = 0.5  # of a server's share, for keys and values, where jobs share a GPU
 STARTUP = Path(startup.__file__).parent
 COMMON = ("--disable-uvicorn-access-log", "--disable-log-stats")
 
@@ -101,7 +102,8 @@ def opened(text: Text, setup: Setup) -> Iterator[Backend]:
 
 def command(config: Any, setup: Setup) -> Command:
     """The server for a suite's prompts and one token more."""
-    flags = ["--max-model-len", str(setup.length + 1), *COMMON, *setup.flags, *(() if setup.compiled else SCORING)]
+    flags = ["--max-model-len", str(setup.length + 1), *COMMON, *setup.flags]
+    flags += () if setup.compiled else scoring(setup)
     flags += ["--trust-remote-code"] if setup.remote else []
     if config.dtype is not None:  # by default a float32 model would be served in 16 bits
         flags += ["--dtype", str(config.dtype).removeprefix("torch.")]
@@ -111,6 +113,20 @@ def command(config: Any, setup: Setup) -> Command:
         flags += ["--distributed-executor-backend", "uni"]  # the worker in the engine's own process
         variables |= cpu_variables(config, setup)
     return Command(server_python(setup.marker), tuple(flags), variables, inherits_path=setup.marker is None)
+
+
+def scoring(setup: Setup) -> tuple[str, ...]:
+    """Flags of a server that scores prompts, of which each job that may share the GPU has one.
+
+    Such servers do not measure what memory is free, which others take and give back: their caches are of a fixed size.
+    """
+    shared = setup.device != "cpu" and gpu_slots() > 1
+    share = MEMORY / gpu_slots() if shared else MEMORY
+    flags = ("--enforce-eager", "--gpu-memory-utilization", f"{share:.3f}")
+    if not shared:
+        return flags
+    memory = torch.cuda.get_device_properties(0).total_memory
+    return *flags, "--kv-cache-memory-bytes", str(int(CACHE * share * memory))
 
 
 def cpu_variables(config: Any, setup: Setup) -> dict[str, str]:

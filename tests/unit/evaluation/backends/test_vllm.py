@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -21,7 +23,7 @@ from ptqbench.errors import UserError
 from ptqbench.evaluation import perplexity, throughput
 from ptqbench.evaluation.backends import transformers, vllm
 from ptqbench.evaluation.backends.text import Setup, Text
-from ptqbench.evaluation.backends.vllm import Backend, command, cpu_variables, prompt_losses
+from ptqbench.evaluation.backends.vllm import Backend, command, cpu_variables, prompt_losses, scoring
 from ptqbench.evaluation.server import serving
 from ptqbench.formats.layout import Layout
 
@@ -141,6 +143,17 @@ def test_the_command_line(setup: Setup, tiny_model: Path) -> None:
     assert "--enforce-eager" not in fast.flags
     assert "--trust-remote-code" in fast.flags
     assert not {name for name in fast.variables if "CPU" in name}
+
+
+def test_servers_that_share_a_gpu_measure_nothing(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = replace(setup, backend="vllm-cuda", device="cuda")
+    assert scoring(on_gpu) == ("--enforce-eager", "--gpu-memory-utilization", "0.800")
+    monkeypatch.setenv("PTQBENCH_JOBS_PER_GPU", "4")
+    assert scoring(setup) == ("--enforce-eager", "--gpu-memory-utilization", "0.800"), "there is no GPU to share"
+    gpu = SimpleNamespace(total_memory=10**10)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
+    flags = scoring(on_gpu)
+    assert flags[1:] == ("--gpu-memory-utilization", "0.200", "--kv-cache-memory-bytes", "1000000000")
 
 
 def test_every_python_of_a_server_on_a_cpu_asks_for_amx(setup: Setup, tiny_model: Path) -> None:
