@@ -35,8 +35,9 @@ from ptqbench.formats.layout import Layout
 
 VOCABULARY, LENGTH, PROMPTS = 512, 64, 4
 OUT = Path("reports/serving/gptq-sweep.csv")
-GPU = {"dtype": "bfloat16", "max_model_len": LENGTH + 1, "max_num_seqs": PROMPTS, "gpu_memory_utilization": 0.2}
-CPU = {**GPU, "distributed_executor_backend": "uni"}
+ANY = {"dtype": "bfloat16", "max_model_len": LENGTH + 1, "max_num_seqs": PROMPTS, "gpu_memory_utilization": 0.05}
+GPU = {**ANY, "kv_cache_memory_bytes": 2**28}  # fixed: other jobs may take and free memory meanwhile
+CPU = {**ANY, "distributed_executor_backend": "uni", "gpu_memory_utilization": 0.2}
 VARIABLES = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
