@@ -61,6 +61,9 @@ WITHDRAWN = [str(output) for output in PLAN.withdrawn(Path(RESULTS))]
 # a job for each slot of each GPU, or two jobs at once without a GPU, share the cores
 THREADS = max(1, (os.cpu_count() or 2) // max(2, len(visible_gpus()) * gpu_slots()))
 
+# on a CPU, the pass that all cells of a model wait for takes every core that there is
+PASS_THREADS = THREADS if visible_gpus() else 64
+
 
 def one_of(names):
     return "|".join(map(re.escape, names)) or "-"

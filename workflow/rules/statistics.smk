@@ -9,7 +9,7 @@ rule statistics:
         f"{LOGS}/statistics/{{model}}/{{calibration}}.log",
     conda:
         "../../envs/ptqbench.yaml"
-    threads: 64
+    threads: PASS_THREADS
     resources:
         gpu=1,
     params:
