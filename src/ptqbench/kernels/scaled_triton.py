@@ -1,4 +1,4 @@
-"""The Triton kernel of :mod:`ptqbench.kernels.scaled`: a program holds a group of columns of a few rows."""
+"""The Triton kernels of :mod:`ptqbench.kernels.scaled`: a program holds a group of columns of a few rows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def _storage(step, smallest, largest):
 
 
 @triton.jit
-def _scaled_error(
-    weight, scale, error, m, n, width, q_max, middle, smallest, largest,
+def _error(
+    weight, scale, m, n, width, q_max, middle, smallest, largest,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
+    """A program's error, where it is, which of it is held, and its rows and columns."""
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     within = tl.arange(0, COLUMNS)
     column = tl.program_id(0) * width + within
@@ -47,18 +48,58 @@ def _scaled_error(
     steps, zeros = step[:, None], zero[:, None]
     full = tl.zeros((ROWS, COLUMNS), tl.float32)
     code = _encode(x, full + steps, zeros, q_max, HALF)
-    tl.store(error + place, w - tl.div_rn(steps * (code - zeros), full + s), held)
+    return w - tl.div_rn(steps * (code - zeros), full + s), place, held, row, column
+
+
+@triton.jit
+def _scaled_error(
+    weight, scale, error, m, n, width, q_max, middle, smallest, largest,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    found, place, held, _, _ = _error(
+        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF
+    )
+    tl.store(error + place, found, held)
+
+
+@triton.jit
+def _scaled_half(
+    weight, scale, root, half, sums, m, n, width, q_max, middle, smallest, largest,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    found, place, held, row, column = _error(
+        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF
+    )
+    r = tl.load(root + column, tl.arange(0, COLUMNS) < width, 0.0)
+    found = tl.where(held, found * r[None, :], 0.0)
+    tl.store(half + place, found.to(tl.float16), held)
+    tl.store(sums + tl.program_id(0).to(tl.int64) * m + row, tl.sum(found * found, 1), row < m)
 
 
 def launch(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
-    """Run the kernel on a float32 weight ``[m, n]``."""
-    weight, (m, n) = weight.contiguous(), weight.shape
-    width, error = grid.width(n), torch.empty_like(weight)
+    """Run the kernel of ``scaled_error`` on a float32 weight ``[m, n]``."""
+    weight, error = weight.contiguous(), torch.empty_like(weight)
+    programs, sizes, constants = shape(weight, grid)
+    _scaled_error[programs](weight, scale.contiguous(), error, *sizes, **constants)
+    return error
+
+
+def launch_half(weight: Tensor, scale: Tensor, root: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Run the kernel of ``scaled_half`` on a float32 weight ``[m, n]``."""
+    weight, half = weight.contiguous(), torch.empty_like(weight, dtype=torch.float16)
+    programs, sizes, constants = shape(weight, grid)
+    sums = weight.new_empty(programs[0], len(weight))
+    _scaled_half[programs](weight, scale.contiguous(), root.contiguous(), half, sums, *sizes, **constants)
+    return half, sums.sum(0)
+
+
+def shape(weight: Tensor, grid: Grid) -> tuple[tuple[int, int], tuple[float, ...], dict[str, int | bool]]:
+    """Programs by groups and rows, and what both kernels are told of the weight and the grid."""
+    (m, n), width = weight.shape, grid.width(weight.shape[1])
     columns = triton.next_power_of_2(width)
     rows = max(1, ELEMENTS // columns)
     middle = grid.q_max / 2 if grid.half_integer else float(2 ** (grid.bits - 1))
-    _scaled_error[(n // width, triton.cdiv(m, rows))](
-        weight, scale.contiguous(), error, m, n, width, float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE,
-        ROWS=rows, COLUMNS=columns, CENTRED=grid.symmetric or grid.half_integer, HALF=grid.half_integer,
-    )  # fmt: skip
-    return error
+    sizes = (m, n, width, float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE)
+    centred = grid.symmetric or grid.half_integer
+    constants = {"ROWS": rows, "COLUMNS": columns, "CENTRED": centred, "HALF": grid.half_integer}
+    return (n // width, triton.cdiv(m, rows)), sizes, constants

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ptqbench.kernels.fake import fake_quantize_plain
 from ptqbench.models.experts import fuse
 from ptqbench.models.scan import fast_mamba
 from ptqbench.models.skeleton import BlockInput
@@ -19,6 +20,7 @@ from ptqbench.quantize.problem import Bounds, diagonal_blocks
 
 Weights = dict[str, Tensor]  # linear to its weight as quantized, differentiable
 Ends = dict[str, tuple[Tensor, Tensor]]  # linear to (low, high), [m, groups]
+Quantize = Callable[[Tensor, Tensor, Tensor, Tensor | None, Grid], Tensor]
 
 
 @dataclass
@@ -28,11 +30,6 @@ class Learned:
     bounds: Ends
     offset: dict[str, Tensor] | None = None
     record: dict[str, Any] = field(default_factory=dict)
-
-
-def ste_round(x: Tensor) -> Tensor:
-    """Round with the identity's gradient."""
-    return x + (torch.round(x) - x).detach()
 
 
 def full_range(weight: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -66,34 +63,46 @@ def soft_quantize(
     grid: Grid,
     offset: Tensor | None = None,
     channel_scale: Tensor | None = None,
+    quantize: Quantize = fake_quantize_plain,
 ) -> Tensor:
     """The weight ``[m, n]`` on the grid of ``ends``, straight-through; ``offset`` shifts the rounding.
 
-    With a ``channel_scale [n]`` it is ``W diag(s)`` that is on the grid, and what is returned has ``1 / s`` undone.
+    ``quantize=fake_quantize`` is for the weights of :func:`block_loss`. With a ``channel_scale [n]``, what is on the
+    grid is ``W diag(s)``, and what is returned has ``1 / s`` undone.
     """
-    weight = weight if channel_scale is None else weight * channel_scale
-    scale, zero = (value.unsqueeze(-1) for value in soft_grid(*ends, grid))
-    steps = grid.grouped(weight) / scale
-    codes = grid.codes(steps if offset is None else steps + grid.grouped(offset), zero, ste_round)
-    values = (scale * (codes - zero)).flatten(1)
+    return on_grid(weight, soft_grid(*ends, grid), grid, offset, channel_scale, quantize)
+
+
+def on_grid(
+    weight: Tensor,
+    soft: tuple[Tensor, Tensor],
+    grid: Grid,
+    offset: Tensor | None = None,
+    channel_scale: Tensor | None = None,
+    quantize: Quantize = fake_quantize_plain,
+) -> Tensor:
+    """:func:`soft_quantize` where scale and zero ``[m, groups]`` are known."""
+    values = quantize(weight if channel_scale is None else weight * channel_scale, *soft, offset, grid)
     return values if channel_scale is None else values / channel_scale
 
 
 def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Tensor) -> Tensor:
     """Mean squared error of the block's output with ``weights`` in place of its own."""
     replaced = fuse({f"{name}.weight": weight for name, weight in weights.items()})
-    autocast = torch.autocast("cuda", torch.bfloat16) if item.hidden.is_cuda else nullcontext()
+    hidden = item.hidden.to(next(iter(weights.values())).device, non_blocking=True)  # where they are many, on the host
+    autocast = torch.autocast("cuda", torch.bfloat16) if hidden.is_cuda else nullcontext()
     with autocast:
-        out = functional_call(block, replaced, (item.hidden,), item.kwargs)
+        out = functional_call(block, replaced, (hidden,), item.kwargs)
     out = out[0] if isinstance(out, tuple) else out
     return (out.float() - target.float()).square().mean()
 
 
 @torch.no_grad()
 def total_loss(block: nn.Module, weights: Weights, inputs: Sequence[BlockInput], targets: Sequence[Tensor]) -> float:
-    """Mean of the loss over all micro-batches."""
-    losses = [block_loss(block, weights, item, target) for item, target in zip(inputs, targets, strict=True)]
-    return torch.stack(losses).mean().item()
+    """Mean of the loss over all sequences."""
+    pairs = list(zip(inputs, targets, strict=True))
+    losses = [block_loss(block, weights, item, target) * len(target) for item, target in pairs]
+    return torch.stack(losses).sum().item() / sum(len(target) for target in targets)
 
 
 def resplit(
@@ -147,23 +156,26 @@ def descend(
     targets: Sequence[Tensor],
     update: Callable[[int], None],
     best: Best,
+    batch_size: int,
     steps: int,
     check_every: int,
     seed: int,
 ) -> None:
-    """Run ``steps`` gradient steps on shuffled micro-batches; ``update(step)`` applies and clears the gradients.
+    """Run ``steps`` gradient steps on shuffled micro-batches of ``batch_size``; ``update(step)`` applies the gradients.
 
-    The total loss is offered to ``best`` before the first step, every ``check_every`` steps and after the last.
+    The total loss is offered to ``best`` before the first step, every ``check_every`` steps and after the last; it is
+    taken on the micro-batches as they came, which may be larger.
     """
+    items, outputs = resplit(inputs, targets, batch_size)
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
     with torch.no_grad():
         best.offer(total_loss(block, weights(), inputs, targets))
     for step in range(steps):
-        order = order or torch.randperm(len(inputs), generator=generator).tolist()
+        order = order or torch.randperm(len(items), generator=generator).tolist()
         index = order.pop()
         with torch.enable_grad():
-            block_loss(block, weights(), inputs[index], targets[index]).backward()
+            block_loss(block, weights(), items[index], outputs[index]).backward()
         update(step)
         if (step + 1) % check_every == 0 or step + 1 == steps:
             with torch.no_grad():

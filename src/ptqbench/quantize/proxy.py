@@ -2,44 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-BLOCK = 2048
-TF32_ERROR = 1e-4  # relative, at most
+from ptqbench.quantize.product import product, tensor_cores
+
+BLOCK = 1024  # columns of a triangle that are multiplied at once
+ERROR = 2e-3  # relative, of a row's quick loss: rows of few directions in common were seen off by half of that
 ROWS = 16384  # taken at once, so that what is between the products is small
+TINY = 1e-30
+
+
+class Correlations(NamedTuple):
+    """``H = diag(root) C diag(root)``: ``root [n]`` float32, and C above its diagonal, float16 ``[n, n]``."""
+
+    root: Tensor
+    above: Tensor
 
 
 def proxy_loss(delta: Tensor, hessian: Tensor, exact: bool = False) -> Tensor:
     """Per row ``δ H δᵀ`` of ``delta [m, n]`` for ``hessian [n, n]`` = XᵀX / tokens; float64 sum, ``[m]``.
 
-    A GPU multiplies one triangle, in tf32 but for the diagonal, unless ``exact``: to measure, not to decide. Products
-    are off by 2⁻¹¹ with either sign, the sum by less than ``TF32_ERROR`` (``benchmarks/gpu.py`` prints by how much).
+    A GPU takes it by :func:`quick_loss` unless ``exact``: to measure, not to tell apart what is closer than
+    :func:`quick_error`. Where a gradient is wanted, its products are tf32.
     """
-    if exact or not delta.is_cuda or delta.dtype != torch.float32:
-        return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
-    if len(delta) > ROWS:
-        return torch.cat([proxy_loss(part, hessian) for part in delta.split(ROWS)])
-    total = (delta.square() * hessian.diagonal()).sum(1, dtype=torch.float64)
-    with tensor_cores():
-        for begin in range(0, len(hessian), BLOCK):
-            own = slice(begin, begin + BLOCK)
-            product = delta[:, own] @ hessian[own, own].triu(1)
-            if begin:
-                product = product + delta[:, :begin] @ hessian[:begin, own]
-            total = total + 2 * (product * delta[:, own]).sum(1, dtype=torch.float64)
-    return total
+    quick = delta.is_cuda and delta.dtype == torch.float32 and not exact
+    if quick and delta.requires_grad:
+        with tensor_cores():
+            return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
+    if quick:
+        known = correlations(hessian)
+        return torch.cat([quick_loss(part, known) for part in delta.split(ROWS)])
+    return (product(delta, hessian) * delta).sum(1, dtype=torch.float64)
 
 
-@contextmanager
-def tensor_cores() -> Iterator[None]:
-    """Let float32 products use tf32 while the context is open."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def quick_error(rows: int) -> float:
+    """What the quick loss of so many rows may be off by, relative: each with either sign."""
+    return ERROR / math.sqrt(rows)
+
+
+def correlations(hessian: Tensor) -> Correlations:
+    """What the quick loss needs of ``hessian [n, n]``; a column that is always 0 correlates with none."""
+    root = hessian.diagonal().clamp(min=0).sqrt()
+    live = torch.where(root > 0, root, 1.0)
+    return Correlations(root, (hessian / live / live[:, None]).triu_(1).half())
+
+
+def quick_loss(delta: Tensor, known: Correlations) -> Tensor:
+    """:func:`proxy_loss` with float16 products of one triangle; what the diagonal gives is float32.
+
+    Products are off by 2⁻¹¹ with either sign, which the sum over a site averages out: ``benchmarks/gpu.py`` prints what
+    is left.
+    """
+    scaled = delta * known.root
+    unit = scaled.abs().amax().clamp(min=TINY)
+    own = torch.linalg.vector_norm(scaled, dim=1).double().square()
+    return own + correlated((scaled / unit).half(), known.above) * unit.double().square()
+
+
+def correlated(half: Tensor, above: Tensor) -> Tensor:
+    """``Σ_jk x_j C_jk x_k`` over ``j ≠ k`` of each row x of ``half [m, n]``, from ``above [n, n]``; float64 ``[m]``."""
+    total = torch.zeros(len(half), dtype=torch.float64, device=half.device)
+    for begin in range(0, len(above), BLOCK):
+        end = min(begin + BLOCK, len(above))
+        total += ((half[:, :end] @ above[:end, begin:end]) * half[:, begin:end]).sum(1, dtype=torch.float32)
+    return 2 * total

@@ -64,7 +64,9 @@ def quantize_site(
     rounding = recipe["rounding"] if statistics.tokens else {"name": "nearest"}
     reshaped = reshape(problem, recipe)
     rounded: Rounded = member("rounding", rounding, "round_site")(reshaped)
-    taken = rounded.losses if basis.trivial and reshaped is problem else None
+    # a rotation of outputs moves loss between a linear's rows, and leaves their sum
+    rows_count = not basis.trivial and any(linear in state.row_scale for linear in site.linears)
+    taken = None if rows_count or reshaped is not problem else rounded.losses
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
     known = [None] * len(sizes) if taken is None else taken.split(sizes)

@@ -6,18 +6,22 @@ keeps the full range.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from ptqbench.kernels.fake import fake_quantize
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, resplit, soft_quantize, total_loss
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, on_grid, soft_grid, total_loss
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "optimization"
 PROPAGATES = True
 LEARNS = True
 DEFAULTS = {"epochs": 20, "learning_rate": 0.01, "batch_size": 1, "seed": 0}
+CHECKS = 10  # how often, at most, the total loss is taken along the way
 START = 4.0  # sigmoid(4) = 0.982: near the full range, where the gradient is not yet flat
 
 
@@ -35,30 +39,38 @@ def learn(
 ) -> Learned:
     """Train ``low = σ(β) min w`` and ``high = σ(γ) max w`` of every row or group on the block's output."""
     linears = [linear for site in state.sites for linear in site.linears]
-    clips = {linear: [torch.full_like(end, START).requires_grad_() for end in ends[linear]] for linear in linears}
-    parameters = [clip for pair in clips.values() for clip in pair]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
+    low, high = (torch.cat([ends[linear][side].flatten() for linear in linears]) for side in range(2))
+    clips = [torch.full_like(low, START).requires_grad_() for _ in range(2)]  # of all linears: one step for all
+    optimizer = torch.optim.AdamW(clips, lr=learning_rate, weight_decay=0.0, fused=low.is_cuda)
 
-    def drawn_in(linear: str) -> tuple[Tensor, Tensor]:
-        (low, high), (beta, gamma) = ends[linear], clips[linear]
-        return low * torch.sigmoid(beta), high * torch.sigmoid(gamma)
+    def drawn_in() -> tuple[Tensor, Tensor]:
+        return low * torch.sigmoid(clips[0]), high * torch.sigmoid(clips[1])
 
-    def quantized(linear: str, bounds: tuple[Tensor, Tensor]) -> Tensor:
-        return soft_quantize(state.weight(linear), bounds, grid, channel_scale=state.scale_of(linear))
+    def apart(both: tuple[Tensor, Tensor]) -> Ends:
+        shapes = [ends[linear][0].shape for linear in linears]
+        parts = [values.split([shape.numel() for shape in shapes]) for values in both]
+        return {
+            linear: (parts[0][index].view(shapes[index]), parts[1][index].view(shapes[index]))
+            for index, linear in enumerate(linears)
+        }
 
-    def weights() -> Weights:
-        return {linear: quantized(linear, drawn_in(linear)) for linear in linears}
+    def quantized(bounds: tuple[Tensor, Tensor]) -> Weights:
+        return {
+            name: on_grid(state.weight(name), soft, grid, channel_scale=state.scale_of(name), quantize=fake_quantize)
+            for name, soft in apart(soft_grid(*bounds, grid)).items()
+        }
 
     def update(step: int) -> None:
         optimizer.step()
         optimizer.zero_grad()
 
-    full = {linear: quantized(linear, ends[linear]) for linear in linears}
-    full_loss = total_loss(block, full, inputs, targets)
-    best = Best(parameters)
-    inputs, targets = resplit(inputs, targets, batch_size)
-    descend(block, weights, inputs, targets, update, best, epochs * len(inputs), len(inputs), seed)
+    full_loss = total_loss(block, quantized((low, high)), inputs, targets)
+    best = Best(clips)
+    epoch = sum(math.ceil(len(target) / batch_size) for target in targets)  # steps
+    steps = epochs * epoch
+    every = max(epoch, steps // CHECKS)
+    descend(block, lambda: quantized(drawn_in()), inputs, targets, update, best, batch_size, steps, every, seed)
     kept = best.loss < full_loss
     with torch.no_grad():
-        bounds = {linear: drawn_in(linear) if kept else ends[linear] for linear in linears}
+        bounds = apart(drawn_in()) if kept else ends
     return Learned(bounds, record={"full_range_loss": full_loss, "learned_loss": best.loss, "kept": kept})

@@ -17,6 +17,7 @@ from torch import Tensor
 from ptqbench.kernels.gptq import Block, round_block
 from ptqbench.quantize.factor import feedback, upper_factor
 from ptqbench.quantize.problem import Problem, Rounded, processing_order
+from ptqbench.quantize.product import add_product
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import nearest
 
@@ -123,7 +124,7 @@ def solve(
             part = delta[start - begin : stop - begin]
             round_block(block, grid, codes[start:stop], part, energy)
             target[stop:end].addmm_(linear[start:stop, stop:end].T, part)
-        target[end:].addmm_(linear[begin:end, end:].T, delta[: end - begin])
+        add_product(target[end:], linear[begin:end, end:].T, delta[: end - begin])
     return Solved(codes, energy)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ptqbench.kernels.gptq import Block, round_block
 from ptqbench.quantize.factor import feedback, upper_factor
 from ptqbench.quantize.problem import Problem, Rounded, processing_order
+from ptqbench.quantize.product import product
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import gptq
 from ptqbench.rounding.gptq import Columns
@@ -32,20 +33,22 @@ def round_site(problem: Problem, damp: float, act_order: bool, passes: int, bloc
         return gptq.fallback(problem, record)
     columns = gptq.in_order(problem, order)
     done = gptq.solve(columns, *feedback(factor.upper), problem, None, block_size)
-    codes, losses = done.codes, [done.energy.sum(dtype=torch.float64)]
+    codes, energies = done.codes, [done.energy.sum(dtype=torch.float64)]
     factor.upper = None
+    damping = factor.damp * diagonal.mean()
     if passes:
         damped = problem.hessian[order][:, order]
-        damped.diagonal().copy_(diagonal[order] + factor.damp * diagonal.mean())
-        for _ in range(passes):
-            codes = greedy_pass(columns, codes, damped, problem, block_size)
-            losses.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
-    return Rounded(codes[torch.argsort(order)].T.contiguous(), columns.scale, columns.zero, record | named(losses))
-
-
-def named(losses: list[Tensor]) -> dict[str, Tensor]:
-    """The losses before the first greedy pass and after each, under the damped Hessian."""
-    return {"greedy_losses": torch.stack(losses)}
+        damped.diagonal().copy_(diagonal[order] + damping)
+    for index in range(passes):
+        codes = greedy_pass(columns, codes, damped, problem, block_size)
+        if index + 1 < passes:
+            energies.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
+    codes = codes[torch.argsort(order)].T.contiguous()
+    losses, sizes = gptq.row_losses(problem, Rounded(codes, columns.scale, columns.zero))
+    if passes:
+        energies.append((losses + damping * sizes).sum())
+    record["greedy_losses"] = torch.stack(energies)  # before the first pass and after each, under the damped Hessian
+    return Rounded(codes, columns.scale, columns.zero, record, losses)
 
 
 def decode(columns: Columns, codes: Tensor, problem: Problem) -> Tensor:
@@ -66,7 +69,7 @@ def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Probl
     for begin in range(0, n, panel):
         end = min(begin + panel, n)
         linear = hessian[begin:end, begin:end] / diagonal[begin:end]
-        slope = hessian[begin:end] @ (values - weight)
+        slope = product(hessian[begin:end], values - weight)
         target = values[begin:end] - slope / diagonal[begin:end, None]
         change = torch.empty_like(target)
         for start in range(begin, end, block_size):

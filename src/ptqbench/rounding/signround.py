@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ptqbench.kernels.fake import fake_quantize
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, resplit, soft_quantize
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, soft_quantize
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.state import BlockState
 
@@ -47,7 +48,9 @@ def learn(
 
     def weights() -> Weights:
         return {
-            name: soft_quantize(state.weight(name), drawn_in(name), grid, offset[name], state.scale_of(name))
+            name: soft_quantize(
+                state.weight(name), drawn_in(name), grid, offset[name], state.scale_of(name), fake_quantize
+            )
             for name in linears
         }
 
@@ -63,9 +66,8 @@ def learn(
             for factor in shrinks:
                 factor.clamp_(0.5, 1.0)
 
-    inputs, targets = resplit(inputs, targets, batch_size)
     best = Best(parameters)
-    descend(block, weights, inputs, targets, update, best, iterations, max(1, iterations // CHECKS), seed)
+    descend(block, weights, inputs, targets, update, best, batch_size, iterations, max(1, iterations // CHECKS), seed)
     with torch.no_grad():
         bounds = {linear: drawn_in(linear) for linear in linears}
     fixed = {linear: value.detach() for linear, value in offset.items()}

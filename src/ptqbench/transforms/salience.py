@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptqbench.kernels.scaled import scaled_error
+from ptqbench.kernels.scaled import scaled_error, scaled_half
 from ptqbench.models.adapter import Site, by_producer
 from ptqbench.quantize.fold import fold_scale, foldable
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.proxy import TF32_ERROR, proxy_loss
+from ptqbench.quantize.proxy import Correlations, correlated, correlations, proxy_loss, quick_error
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "salience"
 DEFAULTS = {"steps": 20, "duo": True, "channel_scale": True}
 FLOOR = 1e-4
+TINY = 1e-30
 
 
 def apply(state: BlockState, grid: Grid, steps: int, duo: bool, channel_scale: bool) -> list[dict[str, Any]]:
@@ -54,17 +55,17 @@ def search(
     salience = foldable(state, site, statistics.mean_abs)
     size = foldable(state, site, relative_size(torch.cat([weight for weight, _, _ in parts]), grid))
 
-    def loss_of(scale: Tensor, exact: bool = False) -> Tensor:
-        losses = [scaled_loss(weight, scale, own.hessian, at, exact) * own.tokens for weight, own, at in parts]
-        return torch.stack(losses).sum() / max(statistics.tokens, 1)
-
+    shared = [(part, part[1].tokens / max(statistics.tokens, 1)) for part in parts]
     scales = [torch.ones_like(salience)]
     scales += [candidate(salience, size if duo else None, step / steps) for step in range(steps + 1)]
-    losses = torch.stack([loss_of(scale) for scale in scales]).tolist()
-    close = [index for index, loss in enumerate(losses) if loss <= min(losses) * (1 + 2 * TF32_ERROR)]
+    found = [part_losses(weight, scales, own.hessian, at) * share for (weight, own, at), share in shared]
+    losses = torch.stack(found).sum(0).tolist()
+    error = quick_error(sum(len(weight) for weight, _, _ in parts))
+    close = [index for index, loss in enumerate(losses) if loss <= min(losses) * (1 + 2 * error)]
     if len(close) > 1:
         for index in close:
-            losses[index] = loss_of(scales[index], exact=True).item()
+            exact = [scaled_loss(weight, scales[index], own.hessian, at) * share for (weight, own, at), share in shared]
+            losses[index] = torch.stack(exact).sum().item()
     best = min(close, key=losses.__getitem__)  # the first of equals: identity
     record = {"ratio": max(best - 1, 0) / steps, "relative_loss": losses[best] / max(losses[0], 1e-30)}
     return scales[best] if best else None, record
@@ -86,6 +87,24 @@ def relative_size(weight: Tensor, grid: Grid) -> Tensor:
     return (size / size.amax(-1, keepdim=True).clamp(min=1e-12)).flatten(1).mean(0)
 
 
-def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid, exact: bool = False) -> Tensor:
+def part_losses(weight: Tensor, scales: list[Tensor], hessian: Tensor, grid: Grid) -> Tensor:
+    """Proxy loss of one site at every scale, ``[scales]``; on a GPU to ``quick_error``."""
+    if weight.is_cuda:
+        return quick_losses(weight, scales, correlations(hessian), grid)
+    return torch.stack([scaled_loss(weight, scale, hessian, grid) for scale in scales])
+
+
+def quick_losses(weight: Tensor, scales: list[Tensor], known: Correlations, grid: Grid) -> Tensor:
+    """:func:`scaled_loss` at every scale, from errors in float16 only, in a unit that suits the width's errors."""
+    largest = (weight * known.root).abs().amax().clamp(min=TINY)
+    unit = largest / 2.0 ** min(max(grid.bits - 4, 0), 4)
+    found = []
+    for scale in scales:
+        half, own = scaled_half(weight, scale, known.root / unit, grid)
+        found.append((own.double() + correlated(half, known.above)).sum())
+    return torch.stack(found) * unit.double().square()
+
+
+def scaled_loss(weight: Tensor, scale: Tensor, hessian: Tensor, grid: Grid) -> Tensor:
     """Proxy loss of rounding ``W diag(s)`` to nearest and undoing the scale."""
-    return proxy_loss(scaled_error(weight, scale, grid), hessian, exact).sum()
+    return proxy_loss(scaled_error(weight, scale, grid), hessian, exact=True).sum()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from small_problems import inputs
 
-from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.proxy import correlations, proxy_loss, quick_error, quick_loss
 
 
 def test_is_the_mean_squared_output_error_per_row() -> None:
@@ -18,3 +19,24 @@ def test_is_the_mean_squared_output_error_per_row() -> None:
 def test_sums_single_precision_in_double() -> None:
     assert proxy_loss(torch.ones(2, 3), torch.eye(3)).dtype == torch.float64
     assert proxy_loss(torch.zeros(2, 3), torch.eye(3)).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["white", "one direction", "few directions", "outliers"])
+@pytest.mark.parametrize("step", [1e-3, 0.01, 0.06])
+def test_the_quick_loss_is_that_of_the_site(kind: str, step: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1024, 256, generator=generator)
+    if kind == "one direction":
+        x = 0.3 * x + torch.randn(256, generator=generator)
+    if kind == "few directions":
+        x = 0.05 * x + torch.randn(1024, 8, generator=generator) @ torch.randn(8, 256, generator=generator)
+    if kind == "outliers":
+        x[:, :3] *= 100
+    x[:, 7] = 0
+    hessian, weight = x.T @ x / 1024, 0.02 * torch.randn(2048, 256, generator=generator)
+    delta = weight - (weight / step).round() * step
+    expected = proxy_loss(delta.double(), hessian.double())
+    found = quick_loss(delta, correlations(hessian))
+    assert abs(found.sum() / expected.sum() - 1) < quick_error(len(weight))
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=1e-3 * expected.mean().item())
+    assert quick_loss(torch.zeros(3, 256), correlations(hessian)).tolist() == [0.0] * 3

@@ -11,9 +11,9 @@ from tiny_models import make_cell, make_model, write_statistics
 from ptqbench.formats import compressed_tensors
 from ptqbench.formats.layout import Layout
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.quantize.proxy import correlations, quick_error
 from ptqbench.transforms import salience
-from ptqbench.transforms.salience import candidate, scaled_loss, search
+from ptqbench.transforms.salience import candidate, part_losses, quick_losses, scaled_loss, search
 
 LAYOUT = Layout(3, 32, False)
 
@@ -38,27 +38,37 @@ def test_search_never_loses_to_identity_and_sometimes_wins(tmp_path: Path, bits:
     assert any(gains)
 
 
-def test_what_tf32_cannot_tell_apart_is_compared_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_quick_loss_cannot_tell_apart_is_compared_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_model(tmp_path / "model")
     grid = Grid(4, 32)
     state = make_cell(path, write_statistics(path, tmp_path / "statistics"), {}, grid).state(0)
     wanted = [search(state, (site,), grid, 300, True)[1]["ratio"] for site in state.sites]
-    seen: list[float] = []
+    seen: list[list[float]] = []
 
-    def noisy(delta: torch.Tensor, hessian: torch.Tensor, exact: bool = False) -> torch.Tensor:
-        loss = proxy_loss(delta, hessian)
-        seen.append(loss.sum().item() * (1 if exact else 1 + 0.02 * (-1) ** len(seen)))
-        return loss * (seen[-1] / loss.sum())
+    def noisy(weight: torch.Tensor, scales: list[torch.Tensor], hessian: torch.Tensor, at: Grid) -> torch.Tensor:
+        losses = part_losses(weight, scales, hessian, at)
+        losses *= 1 + 0.02 * torch.tensor([(-1) ** index for index in range(len(scales))])
+        seen.append(losses.tolist())
+        return losses
 
-    monkeypatch.setattr(salience, "proxy_loss", noisy)
-    monkeypatch.setattr(salience, "TF32_ERROR", 0.02)  # candidates of so small a model are further apart than 1e-4
-    found, quick = [], []
-    for site in state.sites:
-        seen.clear()
-        found.append(search(state, (site,), grid, 300, True)[1]["ratio"])
-        quick.append((min(range(302), key=seen.__getitem__) - 1) / 300)
+    monkeypatch.setattr(salience, "part_losses", noisy)
+    monkeypatch.setattr(salience, "quick_error", lambda rows: 0.02)
+    found = [search(state, (site,), grid, 300, True)[1]["ratio"] for site in state.sites]
     assert found == wanted
-    assert quick != wanted
+    assert [(min(range(302), key=losses.__getitem__) - 1) / 300 for losses in seen] != wanted
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_quick_loss_of_a_scale(bits: int) -> None:
+    generator = torch.Generator().manual_seed(bits)
+    x = torch.randn(600, 128, generator=generator) * torch.logspace(-1, 1, 128)
+    weight, hessian = 0.02 * torch.randn(512, 128, generator=generator), x.T @ x / 600
+    scales = [candidate(x.abs().mean(0), None, ratio) for ratio in (0.0, 0.5, 1.0)]
+    expected = torch.stack([scaled_loss(weight, scale, hessian, Grid(bits, 32)) for scale in scales])
+    found = quick_losses(weight, scales, correlations(hessian), Grid(bits, 32))
+    torch.testing.assert_close(found, expected, rtol=quick_error(512), atol=0)
 
 
 def test_candidate_is_normalized_and_plain_zero_is_identity() -> None:

@@ -1,0 +1,48 @@
+"""The Triton kernels of fake quantization against their plain twin and its gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ptqbench.kernels.fake import FakeQuantize, fake_quantize_plain
+from ptqbench.quantize.grid import Grid
+
+pytest.importorskip("triton")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+GRIDS = [Grid(4, 16), Grid(2, 8), Grid(3, 24, symmetric=True), Grid(2, 16, half_integer=True), Grid(8, -1)]
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_equals_its_twin(rows: int, grid: Grid, shifted: bool) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    weight, wanted = (torch.randn(rows, 48, generator=generator).to(DEVICE) for _ in range(2))
+    groups = grid.grouped(weight)
+    bounds = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+    scale, zero = grid.from_bounds(*(0.6 * bound for bound in bounds))  # some codes are clamped
+    offset = (torch.rand(rows, 48, generator=generator) - 0.5).to(DEVICE) if shifted else None
+    sides = []
+    for function in (
+        lambda *given: FakeQuantize.apply(weight, *given, grid, torch.float32),
+        lambda *given: fake_quantize_plain(weight, *given, grid),
+    ):
+        leaves = [None if leaf is None else leaf.clone().requires_grad_() for leaf in (scale, zero, offset)]
+        with torch.enable_grad():
+            value = function(*leaves)
+            (value * wanted).sum().backward()
+        sides.append([value.detach(), *(leaf.grad for leaf in leaves if leaf is not None)])
+    for found, expected in zip(*sides, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    clamped = (sides[1][0] - weight).abs() > scale.repeat_interleave(grid.width(48), 1)
+    assert clamped.any() or rows == 1
+
+
+def test_values_in_half_precision_are_rounded_once() -> None:
+    grid, weight = Grid(4, 16), torch.randn(5, 48, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    groups = grid.grouped(weight)
+    scale, zero = grid.from_bounds(groups.amin(-1), groups.amax(-1))
+    found = FakeQuantize.apply(weight, scale, zero, None, grid, torch.float16)
+    assert torch.equal(found, fake_quantize_plain(weight, scale, zero, None, grid).half())
