@@ -7,9 +7,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ptqbench.quantize.grid import Grid
+from ptqbench.kernels.scaled_triton import _grid
+from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
 
 ELEMENTS = 4096  # of a program
+GROUPS = 1024  # of a program that makes scales and zeros
 
 
 @triton.jit
@@ -40,7 +42,7 @@ def _forward(
     row, place, held, group = _place(m, n, width, ROWS, COLUMNS)
     s = tl.load(scale + group, row < m, 1.0)[:, None]
     z = tl.load(zero + group, row < m, 0.0)[:, None]
-    w = tl.load(weight + place, held, 0.0)
+    w = tl.load(weight + place, held, 0.0).to(tl.float32)
     steps = tl.div_rn(w, tl.zeros((ROWS, COLUMNS), tl.float32) + s)
     if OFFSET:
         steps += tl.load(offset + place, held, 0.0)
@@ -56,7 +58,7 @@ def _backward(
     row, place, held, group = _place(m, n, width, ROWS, COLUMNS)
     s = tl.load(scale + group, row < m, 1.0)[:, None]
     z = tl.load(zero + group, row < m, 0.0)[:, None]
-    w = tl.load(weight + place, held, 0.0)
+    w = tl.load(weight + place, held, 0.0).to(tl.float32)
     g = tl.load(gradient + place, held, 0.0).to(tl.float32)
     own = tl.div_rn(w, tl.zeros((ROWS, COLUMNS), tl.float32) + s)
     steps = own
@@ -71,10 +73,42 @@ def _backward(
         tl.store(of_offset + place, kept * s, held)
 
 
+@triton.jit
+def _ends(
+    low, high, scale, zero, groups, q_max, middle, smallest, largest, SIZE: tl.constexpr, CENTRED: tl.constexpr
+):  # fmt: skip
+    group = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
+    held = group < groups
+    a, b = tl.load(low + group, held, 0.0), tl.load(high + group, held, 0.0)
+    step, centre = _grid(a, b, q_max, middle, smallest, largest, CENTRED)
+    tl.store(scale + group, step, held)
+    tl.store(zero + group, centre, held)
+
+
+@triton.jit
+def _ends_backward(
+    of_scale, of_zero, low, high, scale, of_low, of_high, groups, q_max, SIZE: tl.constexpr, CENTRED: tl.constexpr
+):  # fmt: skip
+    group = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
+    held = group < groups
+    a, b = tl.load(low + group, held, 0.0), tl.load(high + group, held, 0.0)
+    g = tl.load(of_scale + group, held, 0.0)
+    if CENTRED:  # the span is twice the larger end; of equal ones each has half
+        share = tl.where(-a > b, 1.0, tl.where(-a == b, 0.5, 0.0))
+        tl.store(of_low + group, -2 * share * g / q_max, held)
+        tl.store(of_high + group, 2 * (1 - share) * g / q_max, held)
+    else:  # zero is -low / scale, and scale (high - low) / q_max
+        s = tl.load(scale + group, held, 1.0)
+        of_middle = tl.load(of_zero + group, held, 0.0) / s
+        g = (g + of_middle * (a / s)) / q_max
+        tl.store(of_low + group, -g - of_middle, held)
+        tl.store(of_high + group, g, held)
+
+
 def launch(
     weight: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None, grid: Grid, dtype: torch.dtype
 ) -> Tensor:
-    """The values of a float32 weight ``[m, n]``."""
+    """The values of a weight ``[m, n]``."""
     weight, value = weight.contiguous(), torch.empty_like(weight, dtype=dtype)
     programs, sizes, constants = shape(weight, grid, offset)
     _forward[programs](weight, scale.contiguous(), zero.contiguous(), offset, value, *sizes, **constants)
@@ -102,6 +136,32 @@ def launch_backward(
         **constants,
     )
     return of_scale, of_zero, of_offset
+
+
+def launch_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Scale and zero of float32 ends of any shape."""
+    low, high = low.contiguous(), high.contiguous()
+    scale, zero = torch.empty_like(low), torch.empty_like(low)
+    middle = grid.q_max / 2 if grid.half_integer else float(2 ** (grid.bits - 1))
+    sizes = (low.numel(), float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE)
+    _ends[(triton.cdiv(low.numel(), GROUPS),)](low, high, scale, zero, *sizes, GROUPS, centred(grid))
+    return scale, zero
+
+
+def launch_grid_backward(
+    of_scale: Tensor, of_zero: Tensor, low: Tensor, high: Tensor, scale: Tensor, grid: Grid
+) -> tuple[Tensor, Tensor]:
+    """Gradients of both ends."""
+    given = [tensor.contiguous() for tensor in (of_scale, of_zero, low, high, scale)]
+    of_low, of_high = torch.empty_like(given[2]), torch.empty_like(given[3])
+    programs = (triton.cdiv(low.numel(), GROUPS),)
+    _ends_backward[programs](*given, of_low, of_high, low.numel(), float(grid.q_max), GROUPS, centred(grid))
+    return of_low, of_high
+
+
+def centred(grid: Grid) -> bool:
+    """Whether the grid's zero is the same for every range."""
+    return grid.symmetric or grid.half_integer
 
 
 def shape(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ptqbench.kernels.fake import fake_quantize_plain
+from ptqbench.kernels.fake import fake_quantize_plain, soft_grid
 from ptqbench.models.experts import fuse
 from ptqbench.models.scan import fast_mamba
 from ptqbench.models.skeleton import BlockInput
@@ -43,18 +43,6 @@ def range_ends(weight: Tensor, grid: Grid, bounds: Bounds, hessian: Tensor) -> t
     blocks = diagonal_blocks(hessian, grid.width(weight.shape[1]))
     low, high = bounds(grid.grouped(weight), grid, blocks)
     return low.clamp(max=0), high.clamp(min=0)
-
-
-def soft_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Scale and zero with exactly the values of :meth:`Grid.from_bounds`, differentiable in both ends."""
-    scale, zero = grid.from_bounds(low.detach(), high.detach())
-    centred = grid.symmetric or grid.half_integer
-    span = (2 * torch.maximum(-low, high) if centred else high - low) / grid.q_max
-    scale = scale + (span - span.detach())
-    if not centred:
-        soft = -low / scale
-        zero = zero + (soft - soft.detach())
-    return scale, zero
 
 
 def soft_quantize(

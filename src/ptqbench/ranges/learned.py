@@ -11,17 +11,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ptqbench.kernels.fake import fake_quantize
+from ptqbench.kernels.fake import fake_quantize, narrow, soft_grid
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, on_grid, soft_grid, total_loss
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, on_grid, total_loss
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "optimization"
 PROPAGATES = True
 LEARNS = True
 DEFAULTS = {"epochs": 20, "learning_rate": 0.01, "batch_size": 1, "seed": 0}
-CHECKS = 10  # how often, at most, the total loss is taken along the way
+CHECKS = 10  # how often, at most, the total loss is taken along the way (once an epoch where epochs are fewer)
 START = 4.0  # sigmoid(4) = 0.982: near the full range, where the gradient is not yet flat
 
 
@@ -37,11 +37,20 @@ def learn(
     batch_size: int,
     seed: int,
 ) -> Learned:
-    """Train ``low = σ(β) min w`` and ``high = σ(γ) max w`` of every row or group on the block's output."""
+    """Train ``low = σ(β) min w`` and ``high = σ(γ) max w`` of every row or group on the block's output.
+
+    The state kept is the best of those at which the total loss was taken: the first, and at most ``CHECKS`` later ones.
+    """
     linears = [linear for site in state.sites for linear in site.linears]
+    weights = {
+        name: narrow(state.weight(name)) if state.weight(name).is_cuda else state.weight(name) for name in linears
+    }
     low, high = (torch.cat([ends[linear][side].flatten() for linear in linears]) for side in range(2))
     clips = [torch.full_like(low, START).requires_grad_() for _ in range(2)]  # of all linears: one step for all
     optimizer = torch.optim.AdamW(clips, lr=learning_rate, weight_decay=0.0, fused=low.is_cuda)
+
+    if low.is_cuda:
+        weights = {linear: narrow(weight) for linear, weight in weights.items()}
 
     def drawn_in() -> tuple[Tensor, Tensor]:
         return low * torch.sigmoid(clips[0]), high * torch.sigmoid(clips[1])
@@ -56,7 +65,7 @@ def learn(
 
     def quantized(bounds: tuple[Tensor, Tensor]) -> Weights:
         return {
-            name: on_grid(state.weight(name), soft, grid, channel_scale=state.scale_of(name), quantize=fake_quantize)
+            name: on_grid(weights[name], soft, grid, channel_scale=state.scale_of(name), quantize=fake_quantize)
             for name, soft in apart(soft_grid(*bounds, grid)).items()
         }
 
@@ -68,7 +77,7 @@ def learn(
     best = Best(clips)
     epoch = sum(math.ceil(len(target) / batch_size) for target in targets)  # steps
     steps = epochs * epoch
-    every = max(epoch, steps // CHECKS)
+    every = max(epoch, math.ceil(steps / CHECKS))
     descend(block, lambda: quantized(drawn_in()), inputs, targets, update, best, batch_size, steps, every, seed)
     kept = best.loss < full_loss
     with torch.no_grad():

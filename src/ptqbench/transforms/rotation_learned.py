@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from ptqbench.errors import UserError
+from ptqbench.kernels.fake import soft_grid
 from ptqbench.models.adapter import Adapter
 from ptqbench.progress import progress_bar
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import full_range, soft_grid, soft_quantize
+from ptqbench.quantize.learning import full_range, soft_quantize
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.rotate import rotate_block, rotate_outside
 from ptqbench.quantize.state import BlockState

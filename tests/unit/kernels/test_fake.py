@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ptqbench.kernels.fake import FakeQuantize, fake_quantize_plain
+from ptqbench.kernels.fake import FakeQuantize, SoftGrid, fake_quantize_plain, narrow, soft_grid_plain
 from ptqbench.quantize.grid import Grid
 
 pytest.importorskip("triton")
@@ -46,3 +46,42 @@ def test_values_in_half_precision_are_rounded_once() -> None:
     scale, zero = grid.from_bounds(groups.amin(-1), groups.amax(-1))
     found = FakeQuantize.apply(weight, scale, zero, None, grid, torch.float16)
     assert torch.equal(found, fake_quantize_plain(weight, scale, zero, None, grid).half())
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_scale_and_zero_of_learned_ends(grid: Grid) -> None:
+    generator = torch.Generator().manual_seed(1)
+    low, high = (side * (torch.rand(37, 41, generator=generator) + 0.5).to(DEVICE) for side in (-1, 2))
+    low[:, 7] = -high[:, 7]  # of equal ends each gets half of what a symmetric scale gets
+    low[0], high[1], low[2], high[2] = 0, 0, 0, 0
+    wanted = torch.randn(2, 37, 41, generator=generator).to(DEVICE)
+    sides = []
+    for function in (SoftGrid.apply, soft_grid_plain):
+        ends = [end.clone().requires_grad_() for end in (low, high)]
+        with torch.enable_grad():
+            scale, zero = function(*ends, grid)
+            (wanted[0] * scale + wanted[1] * zero).sum().backward()
+        sides.append((scale.detach(), zero.detach(), *(end.grad for end in ends)))
+    assert torch.equal(sides[0][0], sides[1][0])
+    assert torch.equal(sides[0][1], sides[1][1])
+    for found, expected in zip(sides[0][2:], sides[1][2:], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * expected.abs().max().item())
+    assert sides[1][2].abs().max() > 0
+    assert sides[1][3].abs().max() > 0
+
+
+def test_a_narrow_weight_is_the_same_weight() -> None:
+    grid, wide = Grid(3, 16), torch.randn(5, 48, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    assert narrow(wide) is wide
+    weight = wide.bfloat16().float()
+    half = narrow(weight)
+    assert half.dtype == torch.bfloat16
+    groups = grid.grouped(weight)
+    sides = []
+    for each in (half, weight):
+        leaves = [leaf.requires_grad_() for leaf in grid.from_bounds(groups.amin(-1) / 2, groups.amax(-1))]
+        with torch.enable_grad():
+            value = FakeQuantize.apply(each, *leaves, None, grid, torch.float32)
+            (value * wide).sum().backward()
+        sides.append((value.detach(), *(leaf.grad for leaf in leaves)))
+    assert all(torch.equal(found, expected) for found, expected in zip(*sides, strict=True))

@@ -9,9 +9,10 @@ import pytest
 import torch
 from tiny_models import make_cell, make_model, write_statistics
 
+from ptqbench.kernels.fake import soft_grid
 from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import full_range, resplit, soft_grid, soft_quantize, total_loss
+from ptqbench.quantize.learning import full_range, resplit, soft_quantize, total_loss
 from ptqbench.quantize.problem import Problem
 from ptqbench.ranges import learned, minmax
 from ptqbench.rounding import nearest, signround
