@@ -379,7 +379,7 @@ def trailing_products(weight: Tensor, linear: Tensor) -> None:
 
 
 def check(bench: Bench) -> None:
-    """The codes of kernel and split products against their plain twins' on every site of a block, with the statistics that a pass gives."""
+    """The codes of kernel and products by parts against their plain twins' on every site of a block that a pass saw."""
     skeleton, cell = bench.skeleton(), bench.cell(METHODS["gptq"])
     inputs = skeleton.inputs(bench.tokens[: max(8, bench.args.samples // 4)], bench.args.batch_size)
     tensors, found = next(collect_blocks(skeleton, inputs, spec.statistics()))
