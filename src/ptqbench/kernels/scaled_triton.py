@@ -22,6 +22,22 @@ def _storage(step, smallest, largest):
 
 
 @triton.jit
+def _grid(low, high, q_max, middle, smallest, largest, CENTRED: tl.constexpr):
+    """Scale and zero as ``Grid.from_bounds``."""
+    low, high = tl.minimum(low, 0.0), tl.maximum(high, 0.0)
+    empty = low == high
+    low, high = tl.where(empty, -1.0, low), tl.where(empty, 1.0, high)
+    reach = tl.maximum(-low, high) * 2 if CENTRED else high - low
+    step = _storage(tl.div_rn(reach, tl.full(reach.shape, 1.0, tl.float32) * q_max), smallest, largest)
+    if CENTRED:
+        zero = tl.full(step.shape, 1.0, tl.float32) * middle
+    else:
+        zero = (tl.div_rn(-low, step) + 12582912.0) - 12582912.0
+        zero = tl.minimum(tl.maximum(zero, 0.0), q_max)
+    return step, zero
+
+
+@triton.jit
 def _error(
     weight, scale, m, n, width, q_max, middle, smallest, largest,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
@@ -35,16 +51,7 @@ def _error(
     w = tl.load(weight + place, held, 0.0)
     s = tl.load(scale + column, within < width, 1.0)[None, :]
     x = w * s
-    low, high = tl.minimum(tl.min(x, 1), 0.0), tl.maximum(tl.max(x, 1), 0.0)
-    empty = low == high
-    low, high = tl.where(empty, -1.0, low), tl.where(empty, 1.0, high)
-    reach = tl.maximum(-low, high) * 2 if CENTRED else high - low
-    step = _storage(tl.div_rn(reach, tl.full(reach.shape, 1.0, tl.float32) * q_max), smallest, largest)
-    if CENTRED:
-        zero = tl.full(step.shape, 1.0, tl.float32) * middle
-    else:
-        zero = (tl.div_rn(-low, step) + 12582912.0) - 12582912.0
-        zero = tl.minimum(tl.maximum(zero, 0.0), q_max)
+    step, zero = _grid(tl.min(x, 1), tl.max(x, 1), q_max, middle, smallest, largest, CENTRED)
     steps, zeros = step[:, None], zero[:, None]
     full = tl.zeros((ROWS, COLUMNS), tl.float32)
     code = _encode(x, full + steps, zeros, q_max, HALF)

@@ -60,15 +60,12 @@ class Kronecker:
 
     def apply(self, x: Tensor) -> Tensor:
         """``x @ M``."""
-        grid = _wide(x)[..., self.before].unflatten(-1, (len(self.left), len(self.right)))
-        grid = self.left.T.to(grid.dtype) @ grid @ self.right.to(grid.dtype)
-        return grid.flatten(-2)[..., self.after].to(x.dtype)
+        return _between(_wide(x), self.before, self.left, self.right)[..., self.after].to(x.dtype)
 
     def inverse(self, x: Tensor) -> Tensor:
         """``x @ Mᵀ``."""
-        grid = _wide(x)[..., torch.argsort(self.after)].unflatten(-1, (len(self.left), len(self.right)))
-        grid = self.left.to(grid.dtype) @ grid @ self.right.T.to(grid.dtype)
-        return grid.flatten(-2)[..., torch.argsort(self.before)].to(x.dtype)
+        turned = _between(_wide(x), torch.argsort(self.after), self.left.T, self.right.T)
+        return turned[..., torch.argsort(self.before)].to(x.dtype)
 
     def matrix(self) -> Tensor:
         """M, float64 ``[n, n]``."""
@@ -143,6 +140,13 @@ def haar(n: int, generator: torch.Generator) -> Tensor:
     """A Haar-distributed orthogonal matrix, float64: QR of a normal matrix with the signs of R's diagonal fixed."""
     q, r = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
     return (q * torch.sign(r.diagonal())).contiguous()
+
+
+def _between(x: Tensor, order: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """``leftᵀ X right`` of every ``x[..., order]`` as ``X [p, q]``: two products with a small matrix on the right."""
+    p, q = len(left), len(right)
+    turned = x[..., order.view(p, q).T.flatten()].unflatten(-1, (q, p)) @ left.to(x.dtype)
+    return (turned.transpose(-1, -2) @ right.to(x.dtype)).flatten(-2)
 
 
 def _wide(x: Tensor) -> Tensor:

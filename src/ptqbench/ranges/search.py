@@ -7,9 +7,9 @@ leaves q and k unclipped, because it ignores the groups' correlation; so does th
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ptqbench.kernels.clip import best_shrinks
 from ptqbench.quantize.grid import Grid
 
 STRATEGY = None
@@ -21,14 +21,6 @@ def bounds(
 ) -> tuple[Tensor, Tensor]:
     """``(low, high)`` ``[m, groups]`` of ``weight [m, groups, width]``; ``hessian [groups, width, width]``."""
     assert hessian is not None
-    low, high = weight.amin(-1), weight.amax(-1)
-    best = torch.full_like(low, float("inf"))
-    kept = torch.ones_like(low)
-    for step in range(round(largest_shrink * steps)):
-        shrink = 1 - step / steps
-        scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(low * shrink, high * shrink))
-        delta = (grid.decode(grid.encode(weight, scale, zero), scale, zero) - weight).transpose(0, 1)
-        error = ((delta @ hessian) * delta).sum(-1).T
-        better = error < best
-        best, kept = torch.where(better, error, best), torch.where(better, shrink, kept)
-    return low * kept, high * kept
+    shrinks = [1 - step / steps for step in range(round(largest_shrink * steps))]
+    kept = best_shrinks(weight, grid, hessian, shrinks)
+    return weight.amin(-1) * kept, weight.amax(-1) * kept

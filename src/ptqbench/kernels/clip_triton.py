@@ -1,0 +1,54 @@
+"""The Triton kernel of :mod:`ptqbench.kernels.clip`: a program holds one group of some rows and its block of H."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ptqbench.kernels.gptq_triton import _encode
+from ptqbench.kernels.scaled_triton import _grid
+from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
+
+ROWS = 64
+
+
+@triton.jit
+def _best_shrinks(
+    weight, hessian, shrinks, kept, m, groups, q_max, middle, smallest, largest,
+    COUNT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, WIDTH)
+    place = row.to(tl.int64) * groups + group
+    w = tl.load(weight + place[:, None] * WIDTH + column[None, :], (row < m)[:, None], 0.0)
+    h = tl.load(hessian + (group * WIDTH + column)[:, None] * WIDTH + column[None, :])
+    low, high = tl.min(w, 1), tl.max(w, 1)
+    best = tl.full((ROWS,), float("inf"), tl.float32)
+    found = tl.full((ROWS,), 1.0, tl.float32)
+    for index in range(COUNT):
+        shrink = tl.load(shrinks + index)
+        step, zero = _grid(low * shrink, high * shrink, q_max, middle, smallest, largest, CENTRED)
+        steps, zeros = step[:, None], zero[:, None]
+        code = _encode(w, tl.zeros((ROWS, WIDTH), tl.float32) + steps, zeros, q_max, HALF)
+        delta = steps * (code - zeros) - w
+        error = tl.sum(tl.dot(delta, h, input_precision="tf32x3") * delta, 1)  # as accurate as float32
+        better = error < best
+        best, found = tl.where(better, error, best), tl.where(better, shrink, found)
+    tl.store(kept + place, found, row < m)
+
+
+def launch(weight: Tensor, grid: Grid, hessian: Tensor, shrinks: list[float]) -> Tensor:
+    """Run the kernel on a float32 weight ``[m, groups, width]``."""
+    m, groups, width = weight.shape
+    kept = weight.new_empty(m, groups)
+    middle = grid.q_max / 2 if grid.half_integer else float(2 ** (grid.bits - 1))
+    _best_shrinks[groups, triton.cdiv(m, ROWS)](
+        weight.contiguous(), hessian.contiguous(), torch.tensor(shrinks, device=weight.device), kept,
+        m, groups, float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE,
+        COUNT=len(shrinks), ROWS=ROWS, WIDTH=width, CENTRED=grid.symmetric or grid.half_integer, HALF=grid.half_integer,
+        num_warps=8, num_stages=1,
+    )  # fmt: skip
+    return kept
