@@ -106,6 +106,8 @@ def models_by_size(scores: pl.DataFrame, cells: pl.DataFrame, title: str) -> lis
     """A panel for each score, with a colour and a frontier for each model."""
     sizes = cells.select(*KEY, megabytes=pl.col("checkpoint_bytes") / 1e6)
     data = scores.join(sizes, on=KEY, maintain_order="left")
+    models = cells["model"].unique(maintain_order=True).to_list()  # each has one colour in all panels
+    colours = alt.Scale(domain=models, scheme="tableau10" if len(models) <= 10 else "tableau20")
     made = []
     for score in data["score"].unique(maintain_order=True):
         sign = 1 if better_when_lower(score) else -1
@@ -117,7 +119,9 @@ def models_by_size(scores: pl.DataFrame, cells: pl.DataFrame, title: str) -> lis
         x = alt.X("megabytes:Q", title="checkpoint, MB", scale=alt.Scale(type="log", nice=False, padding=20))
         name = f"{score.removeprefix('ppl ')}, bits per byte" if sign == 1 else score
         y = alt.Y("comparable:Q", title=name, scale=alt.Scale(domain=domain(own["comparable"].to_list())))
-        color = alt.Color("model:N", title="model", legend=alt.Legend(orient="bottom", columns=3, labelLimit=300))
+        shown = own["model"].unique(maintain_order=True).to_list()
+        legend = alt.Legend(orient="bottom", columns=3, labelLimit=300, values=shown)
+        color = alt.Color("model:N", title="model", legend=legend, scale=colours)
         lines = alt.Chart(best.sort("megabytes")).mark_line(opacity=0.7).encode(x=x, y=y, color=color)
         marks = alt.Chart(own).mark_circle(size=50).encode(x=x, y=y, color=color, tooltip=["model:N", "cell:N"])
         labels = (
