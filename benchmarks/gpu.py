@@ -36,6 +36,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ptqbench import spec
 from ptqbench.kernels import gptq as kernel
+from ptqbench.kernels.clip import best_shrinks, best_shrinks_plain
 from ptqbench.kernels.scaled import scaled_error, scaled_error_plain
 from ptqbench.members import members
 from ptqbench.models import collect
@@ -379,7 +380,7 @@ def trailing_products(weight: Tensor, linear: Tensor) -> None:
 
 
 def check(bench: Bench) -> None:
-    """Kernel and split products against their plain twins on every site of a block, with a pass's own statistics."""
+    """Kernels and products by parts against their plain twins on every site of a block that a pass has seen."""
     skeleton, cell = bench.skeleton(), bench.cell(METHODS["gptq"])
     inputs = skeleton.inputs(bench.tokens[: max(8, bench.args.samples // 4)], bench.args.batch_size)
     tensors, found = next(collect_blocks(skeleton, inputs, spec.statistics()))
@@ -399,9 +400,50 @@ def check(bench: Bench) -> None:
         scale = salience.candidate(block.statistics[place.name].mean_abs, None, 0.5)
         errors = [make(weight, scale, bench.grid) for make in (scaled_error, scaled_error_plain)]
         share = ((errors[0] - errors[1]).abs() > 1e-6 * weight.abs().amax()).double().mean().item()
-        losses = [proxy_loss(error, whole.hessian, exact=True).sum() for error in errors]
-        change = abs(losses[0] / losses[1] - 1).item()
-        print(f"   a scaled weight's error: {share:.2e} of it differs, its loss by {change:.1e}", flush=True)
+        losses = [proxy_loss(error.double(), whole.hessian.double()).sum() for error in errors]
+        change, off = (abs(loss / losses[1] - 1).item() for loss in (losses[0], accurate_loss(errors[1], whole)))
+        print(
+            f"   a scaled weight's error: {share:.2e} of it differs, its loss by {change:.1e}; "
+            f"the accurate proxy loss is off by {off:.1e}",
+            flush=True,
+        )
+        print(
+            f"   clipping: {clipping(weight, whole)}; a greedy pass: {greedy(columns, fast, whole, order)}", flush=True
+        )
+
+
+def accurate_loss(delta: Tensor, whole: Problem) -> Tensor:
+    """What AWQ's search decides by."""
+    return proxy_loss(delta, whole.hessian, exact=True).sum()
+
+
+def clipping(weight: Tensor, whole: Problem) -> str:
+    """In which groups the search for the range chooses otherwise than its twin, and what that does to their error."""
+    groups, shrinks = whole.grid.grouped(weight), [1 - step / 20 for step in range(10)]
+    blocks = problem.diagonal_blocks(whole.hessian, groups.shape[-1])
+    fast, plain = (search(groups, whole.grid, blocks, shrinks) for search in (best_shrinks, best_shrinks_plain))
+    errors = []
+    for kept in (fast, plain):
+        scale, zero = whole.grid.from_bounds(groups.amin(-1) * kept, groups.amax(-1) * kept)
+        values = whole.grid.decode(
+            whole.grid.encode(groups, scale[..., None], zero[..., None]), scale[..., None], zero[..., None]
+        )
+        delta = (values - groups).transpose(0, 1).double()
+        errors.append(((delta @ blocks.double()) * delta).sum())
+    share, change = (fast != plain).double().mean().item(), (errors[0] / errors[1] - 1).item()
+    return f"{share:.2e} of the groups differ, their error by {change:+.1e}"
+
+
+def greedy(columns: gptq.Columns, codes: Tensor, whole: Problem, order: Tensor) -> str:
+    """A greedy pass with products by parts against one with plain products, from the same codes."""
+    permuted = whole.hessian[order][:, order]
+    fast = ldlq.greedy_pass(columns, codes, permuted, whole, 128)
+    with replaced(ldlq, "hold", Tensor.clone), replaced(ldlq, "product", torch.mm):
+        plain = ldlq.greedy_pass(columns, codes, permuted, whole, 128)
+    deltas = [(columns.weight - ldlq.decode(columns, found, whole)).double() for found in (fast, plain)]
+    losses = [((permuted.double() @ delta) * delta).sum() for delta in deltas]
+    change = (losses[0] / losses[1] - 1).item()
+    return f"{(fast != plain).double().mean().item():.2e} of the codes differ, proxy loss by {change:+.1e}"
 
 
 @contextmanager

@@ -14,8 +14,13 @@ ROWS, WARPS = 16, 1  # one warp holds all of a row: no barrier in the loop
 
 @triton.jit
 def _encode(value, scale, zero, q_max, HALF: tl.constexpr):
-    """Codes as ``Grid.encode``: to nearest, ties to even (adding 1.5 · 2²³ rounds so; the clamp keeps that exact)."""
-    steps = tl.div_rn(value, scale)
+    """Codes as ``Grid.encode``."""
+    return _codes(tl.div_rn(value, scale), zero, q_max, HALF)
+
+
+@triton.jit
+def _codes(steps, zero, q_max, HALF: tl.constexpr):
+    """As ``Grid.codes``: to nearest, ties to even (adding 1.5 · 2²³ rounds so; the clamp keeps that exact)."""
     if HALF:
         steps += 0.5
         zero -= 0.5

@@ -29,7 +29,10 @@ def scaled_error_plain(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
 
 
 def scaled_half(weight: Tensor, scale: Tensor, root: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """That error times ``root [n]``, float16 ``[m, n]``, and the sum of its squares in each row, float32 ``[m]``."""
+    """That error times ``root [n]``, float16 ``[m, n]``, and the sum of its squares in each row, float32 ``[m]``.
+
+    The kernel does not divide, so that codes at a tie, and with them the sign of their error, may differ.
+    """
     if weight.is_cuda and grid.width(weight.shape[1]) <= WIDEST:
         from ptqbench.kernels.scaled_triton import launch_half
 

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ptqbench.kernels.gptq_triton import _encode
+from ptqbench.kernels.gptq_triton import _codes
 from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
 
 ELEMENTS = 4096  # of a program
@@ -41,8 +41,12 @@ def _grid(low, high, q_max, middle, smallest, largest, CENTRED: tl.constexpr):
 def _error(
     weight, scale, m, n, width, q_max, middle, smallest, largest,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+    EXACT: tl.constexpr,
 ):  # fmt: skip
-    """A program's error, where it is, which of it is held, and its rows and columns."""
+    """A program's error, where it is, which of it is held, and its rows and columns.
+
+    Unless ``EXACT``, it multiplies by reciprocals: where a code is at a tie, it may be the other one.
+    """
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     within = tl.arange(0, COLUMNS)
     column = tl.program_id(0) * width + within
@@ -54,8 +58,13 @@ def _error(
     step, zero = _grid(tl.min(x, 1), tl.max(x, 1), q_max, middle, smallest, largest, CENTRED)
     steps, zeros = step[:, None], zero[:, None]
     full = tl.zeros((ROWS, COLUMNS), tl.float32)
-    code = _encode(x, full + steps, zeros, q_max, HALF)
-    return w - tl.div_rn(steps * (code - zeros), full + s), place, held, row, column
+    if EXACT:
+        code = _codes(tl.div_rn(x, full + steps), zeros, q_max, HALF)
+        value = tl.div_rn(steps * (code - zeros), full + s)
+    else:
+        code = _codes(x * tl.div_rn(tl.full(step.shape, 1.0, tl.float32), step)[:, None], zeros, q_max, HALF)
+        value = steps * (code - zeros) * tl.div_rn(tl.full(s.shape, 1.0, tl.float32), s)
+    return w - value, place, held, row, column
 
 
 @triton.jit
@@ -64,7 +73,7 @@ def _scaled_error(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     found, place, held, _, _ = _error(
-        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF
+        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF, True
     )
     tl.store(error + place, found, held)
 
@@ -75,7 +84,7 @@ def _scaled_half(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     found, place, held, row, column = _error(
-        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF
+        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF, False
     )
     r = tl.load(root + column, tl.arange(0, COLUMNS) < width, 0.0)
     found = tl.where(held, found * r[None, :], 0.0)

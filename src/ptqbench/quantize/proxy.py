@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.product import product, tensor_cores
+from ptqbench.quantize.product import Parts, by_parts, halves, in_units, parts, tensor_cores
 
 BLOCK = 1024  # columns of a triangle that are multiplied at once
 ERROR = 2e-3  # relative, of a row's quick loss: rows of few directions in common were seen off by half of that
@@ -17,7 +17,10 @@ TINY = 1e-30
 
 
 class Correlations(NamedTuple):
-    """``H = diag(root) C diag(root)``: ``root [n]`` float32, and C above its diagonal, float16 ``[n, n]``."""
+    """``H = diag(root) C diag(root)``: ``root [n]`` float32, and C above its diagonal, float16 ``[n, n]``.
+
+    Of ``above`` only what is read is set: blocks of ``BLOCK`` columns from the top to the diagonal's block.
+    """
 
     root: Tensor
     above: Tensor
@@ -27,16 +30,17 @@ def proxy_loss(delta: Tensor, hessian: Tensor, exact: bool = False) -> Tensor:
     """Per row ``δ H δᵀ`` of ``delta [m, n]`` for ``hessian [n, n]`` = XᵀX / tokens; float64 sum, ``[m]``.
 
     A GPU takes it by :func:`quick_loss` unless ``exact``: to measure, not to tell apart what is closer than
-    :func:`quick_error`. Where a gradient is wanted, its products are tf32.
+    :func:`quick_error`; and by :func:`exact_loss` if so. Where a gradient is wanted, its products are tf32.
     """
-    quick = delta.is_cuda and delta.dtype == torch.float32 and not exact
-    if quick and delta.requires_grad:
+    if not by_parts(delta):
+        return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
+    if delta.requires_grad:
         with tensor_cores():
             return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
-    if quick:
-        known = correlations(hessian)
-        return torch.cat([quick_loss(part, known) for part in delta.split(ROWS)])
-    return (product(delta, hessian) * delta).sum(1, dtype=torch.float64)
+    if exact:
+        return torch.cat([exact_loss(part, hessian) for part in delta.split(ROWS)])
+    known = correlations(hessian)
+    return torch.cat([quick_loss(part, known) for part in delta.split(ROWS)])
 
 
 def quick_error(rows: int) -> float:
@@ -46,9 +50,19 @@ def quick_error(rows: int) -> float:
 
 def correlations(hessian: Tensor) -> Correlations:
     """What the quick loss needs of ``hessian [n, n]``; a column that is always 0 correlates with none."""
-    root = hessian.diagonal().clamp(min=0).sqrt()
+    root, above = hessian.diagonal().clamp(min=0).sqrt(), torch.empty_like(hessian, dtype=torch.float16)
+    for begin in range(0, len(hessian), BLOCK):
+        end = min(begin + BLOCK, len(hessian))
+        above[:end, begin:end] = correlated_above(hessian, root, begin, end)
+    return Correlations(root, above)
+
+
+def correlated_above(hessian: Tensor, root: Tensor, begin: int, end: int) -> Tensor:
+    """Columns ``begin`` to ``end`` of C, 0 on and below the diagonal, in H's dtype ``[end, end - begin]``."""
     live = torch.where(root > 0, root, 1.0)
-    return Correlations(root, (hessian / live / live[:, None]).triu_(1).half())
+    block = (hessian[:end, begin:end] / live[begin:end]).div_(live[:end, None])
+    block[begin:].triu_(1)
+    return block
 
 
 def quick_loss(delta: Tensor, known: Correlations) -> Tensor:
@@ -57,10 +71,10 @@ def quick_loss(delta: Tensor, known: Correlations) -> Tensor:
     Products are off by 2⁻¹¹ with either sign, which the sum over a site averages out: ``benchmarks/gpu.py`` prints what
     is left.
     """
-    scaled = delta * known.root
-    unit = scaled.abs().amax().clamp(min=TINY)
+    unit = (torch.linalg.vector_norm(delta, float("inf"), 0) * known.root).amax().clamp(min=TINY)
+    scaled = delta * (known.root / unit)
     own = torch.linalg.vector_norm(scaled, dim=1).double().square()
-    return own + correlated((scaled / unit).half(), known.above) * unit.double().square()
+    return (own + correlated(scaled.half(), known.above)) * unit.double().square()
 
 
 def correlated(half: Tensor, above: Tensor) -> Tensor:
@@ -70,3 +84,16 @@ def correlated(half: Tensor, above: Tensor) -> Tensor:
         end = min(begin + BLOCK, len(above))
         total += ((half[:, :end] @ above[:end, begin:end]) * half[:, begin:end]).sum(1, dtype=torch.float32)
     return 2 * total
+
+
+def exact_loss(delta: Tensor, hessian: Tensor) -> Tensor:
+    """:func:`proxy_loss` of one triangle with products by parts: as accurate as float32's, to decide by."""
+    root, one = hessian.diagonal().clamp(min=0).sqrt(), hessian.new_ones(())
+    scaled = delta * root
+    (high, low, unit), above = parts(scaled, 1), torch.zeros(len(delta), dtype=torch.float64, device=delta.device)
+    for begin in range(0, len(hessian), BLOCK):
+        end = min(begin + BLOCK, len(hessian))
+        block = Parts(*halves(correlated_above(hessian, root, begin, end)), one)
+        found = in_units(Parts(high[:, :end], low[:, :end], unit), block)
+        above += found.mul_(scaled[:, begin:end]).sum(1, dtype=torch.float64)
+    return scaled.square_().sum(1, dtype=torch.float64) + 2 * above * unit[:, 0]

@@ -124,7 +124,8 @@ def solve(
             part = delta[start - begin : stop - begin]
             round_block(block, grid, codes[start:stop], part, energy)
             target[stop:end].addmm_(linear[start:stop, stop:end].T, part)
-        add_product(target[end:], linear[begin:end, end:].T, delta[: end - begin])
+        if end < n:
+            add_product(target[end:], linear[begin:end, end:].T, delta[: end - begin])
     return Solved(codes, energy)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ptqbench.kernels.gptq import Block, round_block
 from ptqbench.quantize.factor import feedback, upper_factor
 from ptqbench.quantize.problem import Problem, Rounded, processing_order
-from ptqbench.quantize.product import product
+from ptqbench.quantize.product import hold, product, put
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import gptq
 from ptqbench.rounding.gptq import Columns
@@ -65,11 +65,11 @@ def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Probl
     weight, grid = columns.weight, problem.grid
     n, m = weight.shape
     panel, codes, values = block_size * gptq.PANEL, codes.clone(), decode(columns, codes, problem)
-    diagonal, energy = hessian.diagonal().clone(), weight.new_zeros(m)
+    diagonal, energy, error = hessian.diagonal().clone(), weight.new_zeros(m), hold(values - weight)
     for begin in range(0, n, panel):
         end = min(begin + panel, n)
         linear = hessian[begin:end, begin:end] / diagonal[begin:end]
-        slope = product(hessian[begin:end], values - weight)
+        slope = product(hessian[begin:end], error)
         target = values[begin:end] - slope / diagonal[begin:end, None]
         change = torch.empty_like(target)
         for start in range(begin, end, block_size):
@@ -81,4 +81,5 @@ def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Probl
             round_block(block, grid, codes[start:stop], change[own], energy)
             target[rest].addmm_(linear[own, rest].T, change[own])
         values[begin:end] -= change
+        put(error, slice(begin, end), values[begin:end] - weight[begin:end])
     return codes

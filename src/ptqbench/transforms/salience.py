@@ -22,6 +22,7 @@ from ptqbench.quantize.state import BlockState
 STRATEGY = "salience"
 DEFAULTS = {"steps": 20, "duo": True, "channel_scale": True}
 FLOOR = 1e-4
+EQUAL = 2e-5  # losses that differ by no more, relative, are as good as each other
 TINY = 1e-30
 
 
@@ -60,8 +61,7 @@ def search(
     scales += [candidate(salience, size if duo else None, step / steps) for step in range(steps + 1)]
     found = [part_losses(weight, scales, own.hessian, at) * share for (weight, own, at), share in shared]
     losses = torch.stack(found).sum(0).tolist()
-    error = quick_error(sum(len(weight) for weight, _, _ in parts))
-    close = [index for index, loss in enumerate(losses) if loss <= min(losses) * (1 + 2 * error)]
+    close = unsure(losses, quick_error(sum(len(weight) for weight, _, _ in parts)))
     if len(close) > 1:
         for index in close:
             exact = [scaled_loss(weight, scales[index], own.hessian, at) * share for (weight, own, at), share in shared]
@@ -69,6 +69,16 @@ def search(
     best = min(close, key=losses.__getitem__)  # the first of equals: identity
     record = {"ratio": max(best - 1, 0) / steps, "relative_loss": losses[best] / max(losses[0], 1e-30)}
     return scales[best] if best else None, record
+
+
+def unsure(losses: list[float], error: float) -> list[int]:
+    """Which of the candidates must be compared accurately, by their losses that are off by ``error``, relative.
+
+    Those that may be better than the apparent best by more than ``EQUAL``; identity, the first, if it may be at all.
+    """
+    least = min(losses)
+    reach = max(2 * error - EQUAL, 0.0)
+    return [index for index, loss in enumerate(losses) if loss <= least * (1 + (2 * error if index == 0 else reach))]
 
 
 def candidate(salience: Tensor, size: Tensor | None, ratio: float) -> Tensor:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from small_problems import inputs
 
-from ptqbench.quantize.proxy import correlations, proxy_loss, quick_error, quick_loss
+from ptqbench.quantize import proxy
+from ptqbench.quantize.proxy import correlations, exact_loss, proxy_loss, quick_error, quick_loss
 
 
 def test_is_the_mean_squared_output_error_per_row() -> None:
@@ -23,7 +24,8 @@ def test_sums_single_precision_in_double() -> None:
 
 @pytest.mark.parametrize("kind", ["white", "one direction", "few directions", "outliers"])
 @pytest.mark.parametrize("step", [1e-3, 0.01, 0.06])
-def test_the_quick_loss_is_that_of_the_site(kind: str, step: float) -> None:
+def test_the_losses_on_a_gpu_are_those_of_the_site(kind: str, step: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "BLOCK", 96)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1024, 256, generator=generator)
     if kind == "one direction":
@@ -39,4 +41,8 @@ def test_the_quick_loss_is_that_of_the_site(kind: str, step: float) -> None:
     found = quick_loss(delta, correlations(hessian))
     assert abs(found.sum() / expected.sum() - 1) < quick_error(len(weight))
     torch.testing.assert_close(found, expected, rtol=0.02, atol=1e-3 * expected.mean().item())
-    assert quick_loss(torch.zeros(3, 256), correlations(hessian)).tolist() == [0.0] * 3
+    accurate = exact_loss(delta, hessian)
+    torch.testing.assert_close(accurate, expected, rtol=1e-4, atol=1e-6 * expected.mean().item())
+    assert abs(accurate.sum() / expected.sum() - 1) < 1e-6
+    for none in (quick_loss(torch.zeros(3, 256), correlations(hessian)), exact_loss(torch.zeros(3, 256), hessian)):
+        assert none.tolist() == [0.0] * 3

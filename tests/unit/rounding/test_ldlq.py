@@ -12,6 +12,7 @@ from reference import ranges as oracle_ranges
 from reference import rounding as oracle
 from small_problems import make_problem, values
 
+from ptqbench.quantize import product
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
@@ -106,6 +107,16 @@ def test_what_cannot_be_factored_is_rounded_to_nearest_and_says_so() -> None:
     found = solve(broken)
     assert "fallback" in found.record
     assert torch.equal(found.codes, nearest.round_site(broken).codes)
+
+
+def test_products_by_parts_give_the_codes_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem(32, 96, Grid(3, 32), tokens=200, dtype=torch.float32)
+    monkeypatch.setattr(gptq, "PANEL", 2)
+    plain = solve(problem, block_size=16, passes=2)
+    monkeypatch.setattr(product, "by_parts", lambda x: True)
+    found = solve(problem, block_size=16, passes=2)
+    assert (found.codes != plain.codes).float().mean() < 0.01, "ties"
+    assert found.record["greedy_losses"] == pytest.approx(plain.record["greedy_losses"], rel=1e-4)
 
 
 def test_single_precision_agrees_with_double_in_loss() -> None:

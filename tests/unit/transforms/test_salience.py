@@ -71,6 +71,12 @@ def test_the_quick_loss_of_a_scale(bits: int) -> None:
     torch.testing.assert_close(found, expected, rtol=quick_error(512), atol=0)
 
 
+def test_only_what_may_be_better_by_more_than_matters_is_compared_again() -> None:
+    assert salience.unsure([1.3, 1.1, 1.0], 0.01) == [2]
+    assert salience.unsure([1.00005, 1.00005, 1.00003, 1.0], 3e-5) == [0, 2, 3], "identity, and what may be 4e-5 below"
+    assert salience.unsure([1.5, 1.0, 1.000001], 8e-6) == [1], "another that is as good is not looked at"
+
+
 def test_candidate_is_normalized_and_plain_zero_is_identity() -> None:
     salience = torch.tensor([0.5, 2.0, 8.0])
     torch.testing.assert_close(candidate(salience, None, 0.0), torch.ones(3))
