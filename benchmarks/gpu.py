@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import platform
 import subprocess
@@ -44,6 +45,7 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import collect_blocks
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.pipeline import Download
+from ptqbench.quantize import learning as training
 from ptqbench.quantize import problem, propagate, site, state
 from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.factor import feedback, upper_factor
@@ -52,7 +54,7 @@ from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.problem import Problem, processing_order
 from ptqbench.quantize.propagate import PropagatedCell
 from ptqbench.quantize.proxy import proxy_loss
-from ptqbench.ranges import minmax
+from ptqbench.ranges import learned, minmax
 from ptqbench.recipe import normalize
 from ptqbench.rounding import gptq, ldlq
 from ptqbench.stages.common import write
@@ -108,7 +110,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rows",
         type=lambda text: text.split(","),
-        help="also: variants, profile",
+        help="also: variants, profile, profile-omniquant",
         default=["check", "floor", "shared", "propagated", "cached", "omniquant", "70b", "mixtral"],
     )
     parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
@@ -116,7 +118,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers")
     parser.add_argument("--peer-path", default="", help="its PYTHONPATH")
     parser.add_argument("--peer-seconds", type=float, default=180.0, help="patience for each")
-    parser.add_argument("--profile", type=Path, default=Path("profile.txt"), help="where the row 'profile' writes")
+    parser.add_argument("--profile", type=Path, default=Path("profile.txt"), help="where a profile is written")
     parser.add_argument("--out", type=Path, default=OUT)
     return parser.parse_args(namespace=argparse.Namespace(failed=[]))
 
@@ -155,6 +157,11 @@ class Bench:
     def propagated(self, method: dict[str, Any]) -> Iterator[Any]:
         """The same, each site behind the quantized ones."""
         yield from self.cell({**method, "propagate": True}).propagated(self.skeleton(), self.args.batch_size)
+
+    def train(self, epochs: int) -> list[Any]:
+        """One layer of OmniQuant's range, with GPTQ after it."""
+        method = {"range": {"learned": {"epochs": epochs}}, "rounding": "gptq"}
+        return [next(iter(self.propagated(method)))]
 
     def cached(self, method: dict[str, Any]) -> Iterator[Any]:
         """One more cell from statistics on disk."""
@@ -483,13 +490,13 @@ def agreement(columns: gptq.Columns, linear: Tensor, whole: Problem, order: Tens
     )
 
 
-def profiled(bench: Bench) -> None:
-    """The longest kernels of the shared row, and a table of the slowest calls on the host."""
+def profiled(bench: Bench, run: Callable[[], Iterable[Any]]) -> None:
+    """The longest kernels of what ``run`` does, and a table of the slowest calls on the host."""
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.device.type == "cuda" else [])]
     with profile(activities=activities) as found:
-        for _ in bench.shared():
+        for _ in run():
             pass
         sync(bench.device)
     key = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
@@ -562,7 +569,8 @@ def rows(args: argparse.Namespace, folder: Path) -> None:
         "shared": partial(bench.measure, "shared", bench.shared),
         "propagated": partial(bench.measure, "propagated", partial(bench.propagated, METHODS["gptq"])),
         "cached": partial(cached, bench),
-        "profile": partial(profiled, bench),
+        "profile": partial(profiled, bench, bench.shared),
+        "profile-omniquant": partial(profiled, bench, partial(bench.train, 1)),
         "omniquant": partial(learning, args, bench),
         "70b": partial(other, "llama3-70b"),
         "mixtral": partial(other, "mixtral-8x7b"),
@@ -621,15 +629,61 @@ def cached(bench: Bench) -> None:
 
 
 def learning(args: argparse.Namespace, bench: Bench) -> None:
-    """One layer of OmniQuant's range with GPTQ after it; its epochs are scaled to 20."""
-    method = {"range": {"learned": {"epochs": args.epochs}}, "rounding": "gptq"}
-    bench.measure("omniquant", lambda: [next(iter(bench.propagated(method)))], stages=False)
-    row = bench.rows[-1]
+    """One layer of OmniQuant's range with GPTQ after it; of fewer epochs, steps and looks are scaled to 20 apart."""
+    bench.train(1)  # compiles the kernels of training
+    with looks(bench.device) as found:
+        bench.measure("omniquant", lambda: bench.train(args.epochs), stages=False)
+    row, steps = bench.rows[-1], args.epochs * args.samples
+    looking = sum(between(*look) for look in found)
+    stepping = sum(
+        between(before[1], after[0]) for before, after in pairwise(found[1:])
+    )  # of the full range: the first
+    rest = row["s_per_layer"] - looking - stepping
+    print(
+        f"   {steps} steps of {1000 * stepping / steps:.2f} ms, {len(found)} looks at all sequences of "
+        f"{1000 * looking / len(found):.1f} ms, {rest:.3f} s of the rest",
+        flush=True,
+    )
     if args.epochs != 20:
-        plain = next((other["s_per_layer"] for other in bench.rows if other["row"] == "propagated"), 0.0)
-        row["s_per_layer"] = plain + (row["s_per_layer"] - plain) * 20 / args.epochs
+        more = 20 * args.samples
+        often = 2 + math.ceil(more / learned.check_every(more, args.samples))
+        row["s_per_layer"] = rest + stepping * more / steps + looking * often / len(found)
         row["whole_model_s"] = bench.whole * row["s_per_layer"]
-        print(f"   scaled from {args.epochs} to 20 epochs: {row['whole_model_s']:.0f} s", flush=True)
+        print(
+            f"   scaled to 20 epochs, {more} steps and {often} looks: {row['s_per_layer']:.3f} s/layer, "
+            f"{row['whole_model_s']:.0f} s",
+            flush=True,
+        )
+
+
+@contextmanager
+def looks(device: torch.device) -> Iterator[list[tuple[Any, Any]]]:
+    """When each look at all sequences of a training began and ended; between them are its steps."""
+    found: list[tuple[Any, Any]] = []
+    original = training.total_loss
+
+    def timed(*args: Any) -> float:
+        begun = moment(device)
+        loss = original(*args)
+        found.append((begun, moment(device)))
+        return loss
+
+    with replaced(training, "total_loss", timed), replaced(learned, "total_loss", timed):
+        yield found
+
+
+def moment(device: torch.device) -> Any:
+    """Now, on the device's own time line."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def between(begin: Any, end: Any) -> float:
+    """Between two moments that have passed."""
+    return end - begin if isinstance(begin, float) else begin.elapsed_time(end) / 1000
 
 
 def main() -> None:

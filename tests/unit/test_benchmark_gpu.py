@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -32,3 +33,24 @@ def test_a_tiny_shape_on_the_cpu(
     assert [row["row"] for row in found] == ["shared", "propagated", "cached gptq", "cached quip"]
     assert all(float(row["whole_model_s"]) > 0 and row["layers_measured"] == "2" for row in found)
     assert "codes that differ 0.00e+00" in capsys.readouterr().out  # the twin against itself
+
+
+def test_training_of_few_epochs_is_scaled_by_what_it_consists_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gpu.csv"
+    settings = "--shape tiny --device cpu --layers 1 --samples 4 --length 16 --batch-size 4 --group-size 32 --epochs 2"
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *settings.split(), "--rows", "omniquant", "--out", str(out)])
+    try:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    finally:
+        torch.set_grad_enabled(True)
+    printed = capsys.readouterr().out
+    told = r"(\d+) steps of ([\d.]+) ms, (\d+) looks at all sequences of ([\d.]+) ms, ([\d.]+) s of the rest"
+    ((steps, step, looks, look, rest),) = re.findall(told, printed)
+    assert (steps, looks) == ("8", "4")
+    assert "scaled to 20 epochs, 80 steps and 12 looks" in printed
+    with open(out, newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    expected = float(rest) + (80 * float(step) + 12 * float(look)) / 1000
+    assert float(row["s_per_layer"]) == pytest.approx(expected, rel=0.05)

@@ -77,9 +77,14 @@ def learn(
     best = Best(clips)
     epoch = sum(math.ceil(len(target) / batch_size) for target in targets)  # steps
     steps = epochs * epoch
-    every = max(epoch, math.ceil(steps / CHECKS))
+    every = check_every(steps, epoch)
     descend(block, lambda: quantized(drawn_in()), inputs, targets, update, best, batch_size, steps, every, seed)
     kept = best.loss < full_loss
     with torch.no_grad():
         bounds = apart(drawn_in()) if kept else ends
     return Learned(bounds, record={"full_range_loss": full_loss, "learned_loss": best.loss, "kept": kept})
+
+
+def check_every(steps: int, epoch: int) -> int:
+    """Steps from one look at the total loss to the next: an epoch, or more where those were over ``CHECKS`` looks."""
+    return max(epoch, math.ceil(steps / CHECKS))

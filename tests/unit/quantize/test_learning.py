@@ -11,6 +11,7 @@ from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.kernels.fake import soft_grid
 from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
+from ptqbench.quantize import learning
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.learning import full_range, resplit, soft_quantize, total_loss
 from ptqbench.quantize.problem import Problem
@@ -78,6 +79,33 @@ def test_learned_clipping_beats_the_full_range(tmp_path: Path, bits: int) -> Non
     full = {name: soft_quantize(state.weight(name), full_range(state.weight(name), grid), grid) for name in linears}
     kept = {name: soft_quantize(state.weight(name), found.bounds[name], grid) for name in linears}
     assert total_loss(block, kept, inputs, targets) < total_loss(block, full, inputs, targets)
+
+
+@pytest.mark.parametrize(("epochs", "looks"), [(3, 3), (25, 10)])
+def test_looks_at_all_sequences_are_few_and_in_the_batches_that_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, looks: int
+) -> None:
+    block, state, inputs, targets = stream(tmp_path)
+    grid, seen = Grid(2, 32), []
+
+    def watched(*args: Any) -> float:
+        seen.append([len(item.hidden) for item in args[2]])
+        return total_loss(*args)
+
+    for module in (learning, learned):
+        monkeypatch.setattr(module, "total_loss", watched)
+    learned.learn(
+        block, state, inputs, targets, grid, starts(state, grid), epochs=epochs, learning_rate=0.0, batch_size=2, seed=0
+    )
+    assert seen == [[3, 3]] * (2 + looks)  # of the full range, of the start, and along the way
+
+
+def test_the_total_loss_is_of_sequences_whatever_their_batches(tmp_path: Path) -> None:
+    block, state, inputs, targets = stream(tmp_path)
+    weights = {name: 0.9 * state.weight(name) for site in state.sites for name in site.linears}
+    whole = total_loss(block, weights, inputs, targets)
+    assert whole > 0
+    assert total_loss(block, weights, *resplit(inputs, targets, 2)) == pytest.approx(whole, rel=1e-5)
 
 
 def test_clipping_that_does_not_help_keeps_the_full_range(tmp_path: Path) -> None:
