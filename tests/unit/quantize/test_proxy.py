@@ -39,10 +39,18 @@ def test_the_losses_on_a_gpu_are_those_of_the_site(kind: str, step: float, monke
     delta = weight - (weight / step).round() * step
     expected = proxy_loss(delta.double(), hessian.double())
     found = quick_loss(delta, correlations(hessian))
-    assert abs(found.sum() / expected.sum() - 1) < quick_error(len(weight))
+    assert abs(found.sum() / expected.sum() - 1) < quick_error(len(weight), hessian)
     torch.testing.assert_close(found, expected, rtol=0.02, atol=1e-3 * expected.mean().item())
     accurate = exact_loss(delta, hessian)
     torch.testing.assert_close(accurate, expected, rtol=1e-4, atol=1e-6 * expected.mean().item())
     assert abs(accurate.sum() / expected.sum() - 1) < 1e-6
     for none in (quick_loss(torch.zeros(3, 256), correlations(hessian)), exact_loss(torch.zeros(3, 256), hessian)):
         assert none.tolist() == [0.0] * 3
+
+
+def test_the_quick_error_is_that_of_what_inputs_have_in_common() -> None:
+    assert quick_error(100, torch.eye(64)) == pytest.approx(proxy.LEAST_ERROR)
+    alike = quick_error(100, torch.ones(64, 64))
+    assert alike == pytest.approx(proxy.ERROR / 10, rel=0.02)
+    assert quick_error(400, torch.ones(64, 64)) == pytest.approx(alike / 2, rel=0.01)
+    assert quick_error(100, torch.diag_embed(torch.logspace(-3, 3, 64)) + 1e-3) < 1e-4 * alike + 1e-5
