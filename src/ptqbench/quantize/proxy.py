@@ -12,6 +12,7 @@ from ptqbench.quantize.product import Parts, by_parts, halves, in_units, parts, 
 
 BLOCK = 1024  # columns of a triangle that are multiplied at once
 ERROR, LEAST_ERROR = 3e-3, 1e-6  # of a row's quick loss if all inputs were alike (seen: 2e-3), and of any sum's
+FEWEST = 1024  # rows over which the quick loss's errors are left to average out
 ROWS = 16384  # taken at once, so that what is between the products is small
 TINY = 1e-30
 
@@ -29,15 +30,15 @@ class Correlations(NamedTuple):
 def proxy_loss(delta: Tensor, hessian: Tensor, exact: bool = False) -> Tensor:
     """Per row ``δ H δᵀ`` of ``delta [m, n]`` for ``hessian [n, n]`` = XᵀX / tokens; float64 sum, ``[m]``.
 
-    A GPU takes it by :func:`quick_loss` unless ``exact``: to measure, not to tell apart what is closer than
-    :func:`quick_error`; and by :func:`exact_loss` if so. Where a gradient is wanted, its products are tf32.
+    A GPU takes it by :func:`quick_loss`, to measure, not to tell apart what is closer than :func:`quick_error`; by
+    :func:`exact_loss` if ``exact``, and where rows are few. Where a gradient is wanted, its products are tf32.
     """
     if not by_parts(delta):
         return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
     if delta.requires_grad:
         with tensor_cores():
             return ((delta @ hessian) * delta).sum(1, dtype=torch.float64)
-    if exact:
+    if exact or len(delta) < FEWEST:
         return torch.cat([exact_loss(part, hessian) for part in delta.split(ROWS)])
     known = correlations(hessian)
     return torch.cat([quick_loss(part, known) for part in delta.split(ROWS)])

@@ -54,3 +54,16 @@ def test_the_quick_error_is_that_of_what_inputs_have_in_common() -> None:
     assert alike == pytest.approx(proxy.ERROR / 10, rel=0.02)
     assert quick_error(400, torch.ones(64, 64)) == pytest.approx(alike / 2, rel=0.01)
     assert quick_error(100, torch.diag_embed(torch.logspace(-3, 3, 64)) + 1e-3) < 1e-4 * alike + 1e-5
+
+
+def test_a_gpu_measures_many_rows_quickly_and_few_accurately(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "by_parts", lambda x: x.dtype == torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 64, generator=generator) + 1
+    delta, hessian = torch.randn(proxy.FEWEST, 64, generator=generator), x.T @ x / 400
+    expected = proxy_loss(delta.double(), hessian.double())
+    quick = proxy_loss(delta, hessian)
+    torch.testing.assert_close(quick, quick_loss(delta, correlations(hessian)), rtol=0, atol=0)
+    assert (quick / expected - 1).abs().max() > 1e-4
+    torch.testing.assert_close(proxy_loss(delta, hessian, exact=True), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(proxy_loss(delta[1:], hessian), expected[1:], rtol=1e-5, atol=0)
