@@ -61,7 +61,7 @@ def search(
     scales += [candidate(salience, size if duo else None, step / steps) for step in range(steps + 1)]
     found = [part_losses(weight, scales, own.hessian, at) * share for (weight, own, at), share in shared]
     losses = torch.stack(found).sum(0).tolist()
-    close = unsure(losses, quick_error(sum(len(weight) for weight, _, _ in parts)))
+    close = unsure(losses, max(quick_error(len(weight), own.hessian) for weight, own, _ in parts))
     if len(close) > 1:
         for index in close:
             exact = [scaled_loss(weight, scales[index], own.hessian, at) * share for (weight, own, at), share in shared]

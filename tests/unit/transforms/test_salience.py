@@ -54,7 +54,7 @@ def test_what_the_quick_loss_cannot_tell_apart_is_compared_exactly(
         return losses
 
     monkeypatch.setattr(salience, "part_losses", noisy)
-    monkeypatch.setattr(salience, "quick_error", lambda rows: 0.02)
+    monkeypatch.setattr(salience, "quick_error", lambda *_: 0.02)
     found = [search(state, (site,), grid, 300, True)[1]["ratio"] for site in state.sites]
     assert found == wanted
     assert [(min(range(302), key=losses.__getitem__) - 1) / 300 for losses in seen] != wanted
@@ -68,7 +68,7 @@ def test_the_quick_loss_of_a_scale(bits: int) -> None:
     scales = [candidate(x.abs().mean(0), None, ratio) for ratio in (0.0, 0.5, 1.0)]
     expected = torch.stack([scaled_loss(weight, scale, hessian, Grid(bits, 32)) for scale in scales])
     found = quick_losses(weight, scales, correlations(hessian), Grid(bits, 32))
-    torch.testing.assert_close(found, expected, rtol=quick_error(512), atol=0)
+    torch.testing.assert_close(found, expected, rtol=quick_error(512, hessian), atol=0)
 
 
 def test_only_what_may_be_better_by_more_than_matters_is_compared_again() -> None:
