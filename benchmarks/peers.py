@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -123,11 +124,12 @@ def timed(layers: Any, run: Callable[[], Any], device: str) -> list[float]:
 
     for index, layer in enumerate(layers):
         layer.register_forward_pre_hook(stamp(index))
-    begun = time.perf_counter()
     run()
     if device != "cpu":
         torch.cuda.synchronize()
-    stamps = [first[index] for index in sorted(first)] or [begun]
+    if len(first) != len(layers):
+        sys.exit(f"{len(first)} of {len(layers)} layers were seen to run: their times cannot be told apart")
+    stamps = [first[index] for index in sorted(first)]
     return [after - before for before, after in pairwise([*stamps, time.perf_counter()])]
 
 

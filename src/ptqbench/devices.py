@@ -34,8 +34,8 @@ def one_device(whole: bool = False) -> Iterator[str]:
     """Hold one GPU (or one of its slots) for this process and yield ``"cuda"``; yield ``"cpu"`` where there is none.
 
     Snakemake counts GPUs but does not assign them, so jobs agree through a lock file per GPU. Small models may share
-    one: ``PTQBENCH_JOBS_PER_GPU=4 snakemake --cores all``. ``whole`` waits for every
-    slot: who measures speed shares with nobody.
+    one: ``PTQBENCH_JOBS_PER_GPU=4 snakemake --cores all``. ``whole`` waits for every slot: who measures speed shares
+    with nobody.
     """
     gpus, slots = visible_gpus(), gpu_slots()
     if not gpus:

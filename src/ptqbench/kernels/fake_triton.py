@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ptqbench.kernels.gptq_triton import _codes, _free
 from ptqbench.kernels.scaled_triton import _grid
 from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
 
@@ -25,16 +26,6 @@ def _place(m, n, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _codes(steps, zero, q_max, HALF: tl.constexpr):
-    """Codes as ``Grid.codes`` before they are clamped: to nearest, ties to even (adding 1.5 · 2²³ rounds so)."""
-    if HALF:
-        steps += 0.5
-        zero -= 0.5
-    steps = tl.minimum(tl.maximum(steps, -65536.0), 65536.0)
-    return (steps + 12582912.0) - 12582912.0 + zero
-
-
-@triton.jit
 def _forward(
     weight, scale, zero, offset, value, m, n, width, q_max,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, HALF: tl.constexpr, OFFSET: tl.constexpr,
@@ -46,7 +37,7 @@ def _forward(
     steps = tl.div_rn(w, tl.zeros((ROWS, COLUMNS), tl.float32) + s)
     if OFFSET:
         steps += tl.load(offset + place, held, 0.0)
-    codes = tl.minimum(tl.maximum(_codes(steps, z, q_max, HALF), 0.0), q_max)
+    codes = _codes(steps, z, q_max, HALF)
     tl.store(value + place, (s * (codes - z)).to(value.dtype.element_ty), held)
 
 
@@ -64,7 +55,7 @@ def _backward(
     steps = own
     if OFFSET:
         steps += tl.load(offset + place, held, 0.0)
-    free = _codes(steps, z, q_max, HALF)
+    free = _free(steps, z, HALF)
     codes = tl.minimum(tl.maximum(free, 0.0), q_max)
     kept = tl.where(codes == free, g, 0.0)  # clamped codes pass nothing on
     tl.store(of_scale + group, tl.sum(g * (codes - z) - kept * own, 1), row < m)

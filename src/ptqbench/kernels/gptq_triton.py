@@ -20,13 +20,18 @@ def _encode(value, scale, zero, q_max, HALF: tl.constexpr):
 
 @triton.jit
 def _codes(steps, zero, q_max, HALF: tl.constexpr):
-    """As ``Grid.codes``: to nearest, ties to even (adding 1.5 · 2²³ rounds so; the clamp keeps that exact)."""
+    """As ``Grid.codes``."""
+    return tl.minimum(tl.maximum(_free(steps, zero, HALF), 0.0), q_max)
+
+
+@triton.jit
+def _free(steps, zero, HALF: tl.constexpr):
+    """Codes not yet clamped: to nearest, ties to even (adding 1.5 · 2²³ rounds so; the clamp keeps that exact)."""
     if HALF:
         steps += 0.5
         zero -= 0.5
     steps = tl.minimum(tl.maximum(steps, -65536.0), 65536.0)
-    rounded = (steps + 12582912.0) - 12582912.0
-    return tl.minimum(tl.maximum(rounded + zero, 0.0), q_max)
+    return (steps + 12582912.0) - 12582912.0 + zero
 
 
 @triton.jit

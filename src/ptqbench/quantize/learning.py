@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ptqbench.kernels.fake import fake_quantize_plain, soft_grid
+from ptqbench.kernels.fake import fake_quantize, fake_quantize_plain, soft_grid
 from ptqbench.models.experts import fuse
 from ptqbench.models.scan import fast_mamba
 from ptqbench.models.skeleton import BlockInput
@@ -20,7 +20,6 @@ from ptqbench.quantize.problem import Bounds, diagonal_blocks
 
 Weights = dict[str, Tensor]  # linear to its weight as quantized, differentiable
 Ends = dict[str, tuple[Tensor, Tensor]]  # linear to (low, high), [m, groups]
-Quantize = Callable[[Tensor, Tensor, Tensor, Tensor | None, Grid], Tensor]
 
 
 @dataclass
@@ -45,20 +44,9 @@ def range_ends(weight: Tensor, grid: Grid, bounds: Bounds, hessian: Tensor) -> t
     return low.clamp(max=0), high.clamp(min=0)
 
 
-def soft_quantize(
-    weight: Tensor,
-    ends: tuple[Tensor, Tensor],
-    grid: Grid,
-    offset: Tensor | None = None,
-    channel_scale: Tensor | None = None,
-    quantize: Quantize = fake_quantize_plain,
-) -> Tensor:
-    """The weight ``[m, n]`` on the grid of ``ends``, straight-through; ``offset`` shifts the rounding.
-
-    ``quantize=fake_quantize`` is for the weights of :func:`block_loss`. With a ``channel_scale [n]``, what is on the
-    grid is ``W diag(s)``, and what is returned has ``1 / s`` undone.
-    """
-    return on_grid(weight, soft_grid(*ends, grid), grid, offset, channel_scale, quantize)
+def soft_quantize(weight: Tensor, ends: tuple[Tensor, Tensor], grid: Grid) -> Tensor:
+    """The weight ``[m, n]`` on the grid of ``ends``, straight-through; the weight gets gradients too."""
+    return fake_quantize_plain(weight, *soft_grid(*ends, grid), None, grid)
 
 
 def on_grid(
@@ -67,10 +55,13 @@ def on_grid(
     grid: Grid,
     offset: Tensor | None = None,
     channel_scale: Tensor | None = None,
-    quantize: Quantize = fake_quantize_plain,
 ) -> Tensor:
-    """:func:`soft_quantize` where scale and zero ``[m, groups]`` are known."""
-    values = quantize(weight if channel_scale is None else weight * channel_scale, *soft, offset, grid)
+    """A weight ``[m, n]`` for :func:`block_loss`, on the grid of scale and zero ``[m, groups]``, straight-through.
+
+    ``offset`` shifts the rounding. With a ``channel_scale [n]``, what is on the grid is ``W diag(s)``, and what is
+    returned has ``1 / s`` undone.
+    """
+    values = fake_quantize(weight if channel_scale is None else weight * channel_scale, *soft, offset, grid)
     return values if channel_scale is None else values / channel_scale
 
 
@@ -85,6 +76,7 @@ def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Ten
     return (out.float() - target.float()).square().mean()
 
 
+@fast_mamba()
 @torch.no_grad()
 def total_loss(block: nn.Module, weights: Weights, inputs: Sequence[BlockInput], targets: Sequence[Tensor]) -> float:
     """Mean of the loss over all sequences."""

@@ -27,11 +27,9 @@ class Parts(NamedTuple):
     unit: Tensor
 
 
-def product(a: Tensor, b: Tensor | Parts) -> Tensor:
-    """``a @ b`` for ``a [m, k]`` and ``b [k, n]``; by parts on a GPU, in the factors' own dtype elsewhere."""
-    if isinstance(b, Parts):
-        return multiply(parts(a, 1), b)
-    return multiply(parts(a, 1), parts(b, 0)) if by_parts(a) else a @ b
+def product(a: Tensor, held: Tensor | Parts) -> Tensor:
+    """``a @ b`` for ``a [m, k]`` and a held ``b [k, n]``; by parts on a GPU, in the factors' own dtype elsewhere."""
+    return multiply(parts(a, 1), held) if isinstance(held, Parts) else a @ held
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ptqbench.kernels.fake import fake_quantize, narrow, soft_grid
+from ptqbench.kernels.fake import narrow, soft_grid
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, on_grid, total_loss
@@ -42,13 +42,10 @@ def learn(
     The state kept is the best of those at which the total loss was taken: the first, and at most ``CHECKS`` later ones.
     """
     linears = [linear for site in state.sites for linear in site.linears]
-    weights = {
-        name: narrow(state.weight(name)) if state.weight(name).is_cuda else state.weight(name) for name in linears
-    }
+    weights = {linear: state.weight(linear) for linear in linears}
     low, high = (torch.cat([ends[linear][side].flatten() for linear in linears]) for side in range(2))
     clips = [torch.full_like(low, START).requires_grad_() for _ in range(2)]  # of all linears: one step for all
     optimizer = torch.optim.AdamW(clips, lr=learning_rate, weight_decay=0.0, fused=low.is_cuda)
-
     if low.is_cuda:
         weights = {linear: narrow(weight) for linear, weight in weights.items()}
 
@@ -65,7 +62,7 @@ def learn(
 
     def quantized(bounds: tuple[Tensor, Tensor]) -> Weights:
         return {
-            name: on_grid(weights[name], soft, grid, channel_scale=state.scale_of(name), quantize=fake_quantize)
+            name: on_grid(weights[name], soft, grid, channel_scale=state.scale_of(name))
             for name, soft in apart(soft_grid(*bounds, grid)).items()
         }
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ptqbench.kernels.fake import fake_quantize
+from ptqbench.kernels.fake import soft_grid
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, soft_quantize
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, on_grid
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.state import BlockState
 
@@ -48,8 +48,8 @@ def learn(
 
     def weights() -> Weights:
         return {
-            name: soft_quantize(
-                state.weight(name), drawn_in(name), grid, offset[name], state.scale_of(name), fake_quantize
+            name: on_grid(
+                state.weight(name), soft_grid(*drawn_in(name), grid), grid, offset[name], state.scale_of(name)
             )
             for name in linears
         }

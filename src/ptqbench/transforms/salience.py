@@ -108,9 +108,9 @@ def quick_losses(weight: Tensor, scales: list[Tensor], known: Correlations, grid
     """:func:`scaled_loss` at every scale, from errors in float16 only, in a unit that suits the width's errors."""
     largest = (weight * known.root).abs().amax().clamp(min=TINY)
     unit = largest / 2.0 ** min(max(grid.bits - 4, 0), 4)
-    found = []
+    root, found = known.root / unit, []
     for scale in scales:
-        half, own = scaled_half(weight, scale, known.root / unit, grid)
+        half, own = scaled_half(weight, scale, root, grid)
         found.append((own.double() + correlated(half, known.above)).sum())
     return torch.stack(found) * unit.double().square()
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.site import QuantizedBlock
 from ptqbench.transforms import salience
 
@@ -133,3 +134,17 @@ def test_cached_statistics_need_no_forward_pass(
 
     monkeypatch.setattr(torch.nn.Module, "__call__", refuse)
     assert len(shared(model, config["methods"][name])) == 2
+
+
+def test_losses_taken_in_a_rotated_basis_are_those_of_the_linears(model: tuple[Path, Path]) -> None:
+    method = {"transform": "incoherence", "range": "rms", "rounding": "ldlq"}
+    cell = make_cell(*model, method, Grid(2, 32, half_integer=True))
+    block, _ = next(iter(cell.blocks()))
+    state = cell.state(0)
+    of_site = {linear: site.name for site in state.sites for linear in site.linears}
+    for record in block.records:
+        linear = record["linear"].removeprefix("0.")
+        delta = state.weight(linear) - block.linears[linear].dequantize()
+        expected = proxy_loss(delta.double(), state.statistics[of_site[linear]].hessian.double()).sum().item()
+        assert record["proxy_loss"] == pytest.approx(expected, rel=1e-4)
+    assert len(block.records) == len(of_site)
