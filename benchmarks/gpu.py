@@ -59,7 +59,7 @@ from ptqbench.recipe import normalize
 from ptqbench.rounding import gptq, ldlq
 from ptqbench.stages.common import write
 from ptqbench.statistics import hessian, magnitude, moments
-from ptqbench.transforms import rotation_hadamard, salience
+from ptqbench.transforms import incoherence, rotation_hadamard, salience
 
 LLAMA = {"model_type": "llama", "tie_word_embeddings": False, "max_position_embeddings": 8192, "rope_theta": 500000.0}
 SHAPES: dict[str, tuple[int, dict[str, Any]]] = {  # layers of the whole model, and its config
@@ -349,11 +349,13 @@ def variants(bench: Bench) -> None:
         weight = torch.randn(128, m, device=device)
         linear = torch.randn(128, 128, device=device).triu() / 16
         ones = torch.ones(128, m, device=device)
-        block = kernel.Block(weight.clone(), weight, linear, linear[0].abs(), ones / 2, 8 * ones)
+        groups = torch.zeros(128, dtype=torch.int64, device=device)
+        block = kernel.Block(weight.clone(), weight, linear, linear[0].abs(), ones[:1] / 2, 8 * ones[:1], groups)
         outputs = (ones.to(torch.uint8), torch.empty_like(weight), ones[0].clone())
-        for rows_, warps in product((8, 16, 32, 64), (1, 2, 4)):
-            seconds = clock(partial(launch, block, bench.grid, *outputs, rows=rows_, warps=warps), 9)
-            print(f"   kernel, {m} rows: {rows_} a program, {warps} warps: {1e6 * seconds:.0f} us", flush=True)
+        for chunk, rows_, warps in product((16, 32), (8, 16, 32), (1, 2)):
+            run = partial(launch, block, bench.grid, *outputs, rows=rows_, warps=warps, chunk=chunk)
+            words = f"{rows_} a program, chunks of {chunk}, {warps} warps: {1e6 * clock(run, 9):.0f} us"
+            print(f"   kernel, {m} rows: {words}", flush=True)
     for n, size in product((4096, 14336), (1024, 2048, 4096, 1 << 20)):
         x = torch.randn(bench.args.batch_size * bench.args.length, n, device=device, dtype=torch.bfloat16)
         before, hessian.BLOCK = hessian.BLOCK, size
@@ -469,7 +471,7 @@ def agreement(columns: gptq.Columns, linear: Tensor, whole: Problem, order: Tens
 
     Only a row's first difference has to be a tie: its error is fed back, so that later columns are other problems.
     """
-    scale, zero = columns.scale.T[columns.groups].double(), columns.zero.T[columns.groups].double()
+    scale, zero = columns.scale[columns.groups].double(), columns.zero[columns.groups].double()
     values = [scale * (codes.double() - zero) for codes in (fast, plain)]
     deltas = [columns.weight.double() - value for value in values]
     target = columns.weight.double() + linear.double().triu(1).T @ deltas[1]
@@ -625,6 +627,7 @@ def cached(bench: Bench) -> None:
         warm = bench.cached(METHODS[name])
         next(warm), next(warm)
         warm.close()
+        incoherence.transform.cache_clear()
         bench.measure(f"cached {name}", partial(bench.cached, METHODS[name]), once=True)
 
 

@@ -49,8 +49,8 @@ def test_training_of_few_epochs_is_scaled_by_what_it_consists_of(
     told = r"(\d+) steps of ([\d.]+) ms, (\d+) looks at all sequences of ([\d.]+) ms, ([\d.]+) s of the rest"
     ((steps, step, looks, look, rest),) = re.findall(told, printed)
     assert (steps, looks) == ("8", "4")
-    assert "scaled to 20 epochs, 80 steps and 12 looks" in printed
+    assert "scaled to 20 epochs, 80 steps and 7 looks" in printed
     with open(out, newline="") as stream:
         (row,) = csv.DictReader(stream)
-    expected = float(rest) + (80 * float(step) + 12 * float(look)) / 1000
+    expected = float(rest) + (80 * float(step) + 7 * float(look)) / 1000
     assert float(row["s_per_layer"]) == pytest.approx(expected, rel=0.05)

@@ -6,6 +6,8 @@ block computes; all others to their plain-torch twin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -16,21 +18,32 @@ from ptqbench.quantize.grid import Grid
 WIDEST = 1024  # columns of a group that a program of the kernel holds
 
 
-def fake_quantize(weight: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None, grid: Grid) -> Tensor:
-    """``weight [m, n]`` on the grid of ``scale`` and ``zero`` ``[m, groups]``; ``offset [m, n]`` shifts the rounding.
+def fake_quantize(
+    weights: Sequence[Tensor], scale: Tensor, zero: Tensor, offsets: Sequence[Tensor] | None, grid: Grid
+) -> list[Tensor]:
+    """Each weight ``[m, n]`` on its part of ``scale`` and ``zero``, flat: all groups of all weights in their order.
 
-    Gradients go to scale, zero and offset as if rounding were the identity; clamped codes pass none to what they were
-    made of, and the weight (float32, or bfloat16 as :func:`narrow` makes it) gets none. On a GPU bfloat16, elsewhere
-    the scale's dtype.
+    An offset ``[m, n]`` shifts the rounding. Gradients go to scale, zero and offsets as if rounding were the identity;
+    clamped codes pass none to what they were made of, and weights (float32, or bfloat16 as :func:`narrow` makes them)
+    get none. On a GPU bfloat16, elsewhere the scale's dtype.
     """
-    if weight.is_cuda and grid.width(weight.shape[1]) <= WIDEST:
-        found: Tensor = FakeQuantize.apply(weight, scale, zero, offset, grid, torch.bfloat16)
-        return found
-    return fake_quantize_plain(weight, scale, zero, offset, grid)
+    if scale.is_cuda and all(grid.width(weight.shape[1]) <= WIDEST for weight in weights):
+        tensors = [*weights, *(offsets or ())]
+        found: tuple[Tensor, ...] = FakeQuantize.apply(scale, zero, grid, torch.bfloat16, len(weights), *tensors)
+        return list(found)
+    grids = zip(pieces(scale, weights, grid), pieces(zero, weights, grid), strict=True)
+    triples = zip(weights, grids, offsets or repeat(None, len(weights)), strict=True)
+    return [fake_quantize_plain(weight, *own, offset, grid) for weight, own, offset in triples]
+
+
+def pieces(flat: Tensor, weights: Sequence[Tensor], grid: Grid) -> list[Tensor]:
+    """A flat tensor's part for each weight, ``[m, groups]``."""
+    shapes = [(m, n // grid.width(n)) for m, n in (weight.shape for weight in weights)]
+    return [part.view(shape) for part, shape in zip(flat.split([m * n for m, n in shapes]), shapes, strict=True)]
 
 
 def fake_quantize_plain(weight: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None, grid: Grid) -> Tensor:
-    """The twin of the Triton kernels, whose gradients are autograd's."""
+    """The twin of the Triton kernels for one weight and its ``[m, groups]``, whose gradients are autograd's."""
     scale, zero = scale.unsqueeze(-1), zero.unsqueeze(-1)
     steps = grid.grouped(weight) / scale
     codes = grid.codes(steps if offset is None else steps + grid.grouped(offset), zero, ste_round)
@@ -72,26 +85,38 @@ def ste_round(x: Tensor) -> Tensor:
 
 
 class FakeQuantize(torch.autograd.Function):
-    """The Triton kernels; nothing is saved but the inputs."""
+    """The Triton kernels, of all weights in one node: a step's time is launching. Nothing is saved but the inputs."""
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None, grid: Grid, dtype: torch.dtype
-    ) -> Tensor:
-        """The values, in ``dtype``."""
+        ctx: Any, scale: Tensor, zero: Tensor, grid: Grid, dtype: torch.dtype, count: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The values in ``dtype``; ``tensors`` are ``count`` weights, and as many offsets where there are any."""
         from ptqbench.kernels.fake_triton import launch
 
-        ctx.grid = grid
-        ctx.save_for_backward(weight, scale, zero, offset)
-        return launch(weight, scale, zero, offset, grid, dtype)
+        ctx.grid, ctx.count = grid, count
+        ctx.save_for_backward(scale, zero, *tensors)
+        return tuple(launch(*one, grid, dtype) for one in per_weight(tensors, count, grid, scale, zero))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of scale, zero and, where there is one, offset."""
+        """Gradients of scale, zero and, where there are any, offsets."""
         from ptqbench.kernels.fake_triton import launch_backward
 
-        weight, scale, zero, offset = ctx.saved_tensors
-        return None, *launch_backward(gradients[0], weight, scale, zero, offset, ctx.grid), None, None
+        scale, zero, *tensors = ctx.saved_tensors
+        found = torch.empty_like(scale), torch.empty_like(zero)
+        outs = zip(*(pieces(part, tensors[: ctx.count], ctx.grid) for part in found), strict=True)
+        each = zip(gradients, per_weight(tensors, ctx.count, ctx.grid, scale, zero), outs, strict=True)
+        offsets = [launch_backward(gradient, one, out, ctx.grid) for gradient, one, out in each]
+        return *found, None, None, None, *[None] * ctx.count, *offsets[: len(tensors) - ctx.count]
+
+
+def per_weight(
+    tensors: Sequence[Tensor], count: int, grid: Grid, scale: Tensor, zero: Tensor
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """Weight, scale, zero and offset, one weight after the other."""
+    weights, offsets = tensors[:count], tensors[count:] or repeat(None, count)
+    return list(zip(weights, pieces(scale, weights, grid), pieces(zero, weights, grid), offsets, strict=True))
 
 
 class SoftGrid(torch.autograd.Function):

@@ -26,6 +26,14 @@ def _place(m, n, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
+def _quotient(w, s):
+    """``w [rows, columns] / s [rows, 1]``, ties of a code exact, with one division a group instead of one a weight."""
+    reciprocal = tl.div_rn(tl.full(s.shape, 1.0, tl.float32), s)
+    first = w * reciprocal
+    return tl.fma(tl.fma(-first, s + tl.zeros_like(w), w), reciprocal + tl.zeros_like(w), first)
+
+
+@triton.jit
 def _forward(
     weight, scale, zero, offset, value, m, n, width, q_max,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, HALF: tl.constexpr, OFFSET: tl.constexpr,
@@ -34,7 +42,7 @@ def _forward(
     s = tl.load(scale + group, row < m, 1.0)[:, None]
     z = tl.load(zero + group, row < m, 0.0)[:, None]
     w = tl.load(weight + place, held, 0.0).to(tl.float32)
-    steps = tl.div_rn(w, tl.zeros((ROWS, COLUMNS), tl.float32) + s)
+    steps = _quotient(w, s)
     if OFFSET:
         steps += tl.load(offset + place, held, 0.0)
     codes = _codes(steps, z, q_max, HALF)
@@ -51,7 +59,7 @@ def _backward(
     z = tl.load(zero + group, row < m, 0.0)[:, None]
     w = tl.load(weight + place, held, 0.0).to(tl.float32)
     g = tl.load(gradient + place, held, 0.0).to(tl.float32)
-    own = tl.div_rn(w, tl.zeros((ROWS, COLUMNS), tl.float32) + s)
+    own = _quotient(w, s)
     steps = own
     if OFFSET:
         steps += tl.load(offset + place, held, 0.0)
@@ -107,26 +115,18 @@ def launch(
 
 
 def launch_backward(
-    gradient: Tensor, weight: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None, grid: Grid
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Gradients of scale and zero ``[m, groups]`` and of the offset ``[m, n]``."""
-    scale, zero = scale.contiguous(), zero.contiguous()
-    of_scale, of_zero = torch.empty_like(scale), torch.empty_like(zero)
+    gradient: Tensor, given: tuple[Tensor, Tensor, Tensor, Tensor | None], found: tuple[Tensor, Tensor], grid: Grid
+) -> Tensor | None:
+    """The gradient of the offset ``[m, n]``; those of scale and zero are written to ``found``.
+
+    ``given`` is the forward's weight, scale, zero and offset.
+    """
+    weight, scale, zero, offset = given
     of_offset = None if offset is None else torch.empty_like(offset)
     programs, sizes, constants = shape(weight, grid, offset)
-    _backward[programs](
-        gradient.contiguous(),
-        weight.contiguous(),
-        scale,
-        zero,
-        offset,
-        of_scale,
-        of_zero,
-        of_offset,
-        *sizes,
-        **constants,
-    )
-    return of_scale, of_zero, of_offset
+    tensors = (gradient.contiguous(), weight.contiguous(), scale.contiguous(), zero.contiguous(), offset)
+    _backward[programs](*tensors, *found, of_offset, *sizes, **constants)
+    return of_offset
 
 
 def launch_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ class Block(NamedTuple):
 
     ``target [b, m]``: the weight plus what earlier blocks fed to it (overwritten); ``weight [b, m]``;
     ``linear [b, b]``: A above the diagonal, of ``H = (I + A) D (I + A)ᵀ``; ``pivots [b]``: D;
-    ``scale`` and ``zero`` ``[b, m]``: of each column.
+    ``scale`` and ``zero`` ``[groups, m]``; ``groups [b]``: which of them is each column's, int64.
     """
 
     target: Tensor
@@ -28,6 +28,7 @@ class Block(NamedTuple):
     pivots: Tensor
     scale: Tensor
     zero: Tensor
+    groups: Tensor
 
 
 def round_block(block: Block, grid: Grid, codes: Tensor, delta: Tensor, energy: Tensor) -> None:
@@ -42,10 +43,11 @@ def round_block(block: Block, grid: Grid, codes: Tensor, delta: Tensor, energy: 
 
 def round_block_plain(block: Block, grid: Grid, codes: Tensor, delta: Tensor, energy: Tensor) -> None:
     """The twin of the Triton kernel."""
-    target, weight, linear, pivots, scale, zero = block
-    for j in range(len(target)):
-        code = grid.encode(target[j], scale[j], zero[j])
-        value = grid.decode(code, scale[j], zero[j])
+    target, weight, linear, pivots, scales, zeros, groups = block
+    for j, group in enumerate(groups.tolist()):
+        scale, zero = scales[group], zeros[group]
+        code = grid.encode(target[j], scale, zero)
+        value = grid.decode(code, scale, zero)
         energy.addcmul_((target[j] - value).square_(), pivots[j])
         torch.sub(weight[j], value, out=delta[j])
         codes[j] = code

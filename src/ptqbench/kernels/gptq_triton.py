@@ -9,7 +9,8 @@ from torch import Tensor
 from ptqbench.kernels.gptq import Block
 from ptqbench.quantize.grid import Grid
 
-ROWS, WARPS = 16, 1  # one warp holds all of a row: no barrier in the loop
+ROWS, WARPS = 32, 1  # one warp holds all of a row: no barrier in the loop
+CHUNK = 16  # columns in registers; what earlier ones feed to them is one product
 
 
 @triton.jit
@@ -36,47 +37,61 @@ def _free(steps, zero, HALF: tl.constexpr):
 
 @triton.jit
 def _round_block(
-    target, weight, linear, pivots, scale, zero, codes, delta, energy, m, stride, q_max,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr,
+    target, weight, linear, pivots, scale, zero, groups, codes, delta, energy, m, stride, q_max,
+    WIDTH: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = row < m
-    column = tl.arange(0, BLOCK)
-    held = (column < WIDTH)[:, None] & inside[None, :]
-    tile = tl.load(target + column[:, None] * m + row[None, :], held, 0.0)
     lost = tl.load(energy + row, inside, 0.0)
-    # what the next step needs is read one step ahead
-    s = tl.load(scale + row, inside, 1.0)
-    z = tl.load(zero + row, inside, 0.0)
-    w = tl.load(weight + row, inside, 0.0)
-    feed = tl.load(linear + column, (column > 0) & (column < WIDTH), 0.0)
-    pivot = tl.load(pivots)
-    for j in range(WIDTH):
-        after = tl.minimum(j + 1, WIDTH - 1)
-        next_s = tl.load(scale + after * m + row, inside, 1.0)
-        next_z = tl.load(zero + after * m + row, inside, 0.0)
-        next_w = tl.load(weight + after * m + row, inside, 0.0)
-        next_feed = tl.load(linear + after * stride + column, (column > after) & (column < WIDTH), 0.0)
-        next_pivot = tl.load(pivots + after)
-        wanted = tl.sum(tl.where((column == j)[:, None], tile, 0.0), 0)
-        code = _encode(wanted, s, z, q_max, HALF)
-        value = s * (code - z)
-        missed = wanted - value
-        lost += missed * missed * pivot
-        off = w - value
-        tl.store(codes + j * m + row, code.to(tl.int32).to(tl.uint8), inside)
-        tl.store(delta + j * m + row, off, inside)
-        tile += feed[:, None] * off[None, :]
-        s, z, w, feed, pivot = next_s, next_z, next_w, next_feed, next_pivot
+    for begin in range(0, WIDTH, CHUNK):
+        column = begin + tl.arange(0, CHUNK)
+        tile = tl.load(target + column[:, None] * m + row[None, :], (column < WIDTH)[:, None] & inside[None, :], 0.0)
+        for before in range(0, begin, CHUNK):
+            past = before + tl.arange(0, CHUNK)
+            fed = tl.load(linear + past[None, :] * stride + column[:, None], (column < WIDTH)[:, None], 0.0)
+            off = tl.load(delta + past[:, None] * m + row[None, :], inside[None, :], 0.0)
+            tile = tl.dot(fed, off, tile, input_precision="ieee")
+        # what the next step needs is read one step ahead
+        group = tl.load(groups + begin) * m
+        s, z = tl.load(scale + group + row, inside, 1.0), tl.load(zero + group + row, inside, 0.0)
+        group = tl.load(groups + tl.minimum(begin + 1, WIDTH - 1)) * m
+        w = tl.load(weight + begin * m + row, inside, 0.0)
+        feed = tl.load(linear + begin * stride + column, (column > begin) & (column < WIDTH), 0.0)
+        pivot = tl.load(pivots + begin)
+        for j in range(begin, tl.minimum(begin + CHUNK, WIDTH)):
+            after = tl.minimum(j + 1, WIDTH - 1)
+            next_s, next_z = tl.load(scale + group + row, inside, 1.0), tl.load(zero + group + row, inside, 0.0)
+            group = tl.load(groups + tl.minimum(j + 2, WIDTH - 1)) * m
+            next_w = tl.load(weight + after * m + row, inside, 0.0)
+            next_feed = tl.load(linear + after * stride + column, (column > after) & (column < WIDTH), 0.0)
+            next_pivot = tl.load(pivots + after)
+            wanted = tl.sum(tl.where((column == j)[:, None], tile, 0.0), 0)
+            code = _encode(wanted, s, z, q_max, HALF)
+            value = s * (code - z)
+            missed = wanted - value
+            lost += missed * missed * pivot
+            off = w - value
+            tl.store(codes + j * m + row, code.to(tl.int32).to(tl.uint8), inside)
+            tl.store(delta + j * m + row, off, inside)
+            tile += feed[:, None] * off[None, :]
+            s, z, w, feed, pivot = next_s, next_z, next_w, next_feed, next_pivot
+        tl.debug_barrier()  # what this chunk wrote to delta is read by other threads
     tl.store(energy + row, lost, inside)
 
 
 def launch(
-    block: Block, grid: Grid, codes: Tensor, delta: Tensor, energy: Tensor, rows: int = ROWS, warps: int = WARPS
+    block: Block,
+    grid: Grid,
+    codes: Tensor,
+    delta: Tensor,
+    energy: Tensor,
+    rows: int = ROWS,
+    warps: int = WARPS,
+    chunk: int = CHUNK,
 ) -> None:
     """Run the kernel on float32 tensors whose rows are contiguous; ``linear`` may be a view of a larger matrix."""
     width, m = block.target.shape
     _round_block[(triton.cdiv(m, rows),)](
         *block, codes, delta, energy, m, block.linear.stride(0), float(grid.q_max),
-        WIDTH=width, BLOCK=triton.next_power_of_2(width), ROWS=rows, HALF=grid.half_integer, num_warps=warps,
+        WIDTH=width, CHUNK=chunk, ROWS=rows, HALF=grid.half_integer, num_warps=warps,
     )  # fmt: skip

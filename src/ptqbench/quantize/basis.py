@@ -33,12 +33,12 @@ class SiteBasis:
         """A linear's weight ``[m, n]`` in this basis."""
         weight = weight if self.scale is None else weight * self.scale
         weight = weight if self.right is None else self.right.apply(weight)
-        return weight if linear not in self.left else self.left[linear].apply(weight.T).T.contiguous()
+        return weight if linear not in self.left else self.left[linear].apply_left(weight)
 
     def second_moment(self, matrix: Tensor) -> Tensor:
         """``E[x'ᵀ x']`` for ``matrix [n, n]`` = ``E[xᵀ x]`` (also of two different inputs)."""
         matrix = matrix if self.scale is None else matrix / self.scale.outer(self.scale)
-        return matrix if self.right is None else self.right.apply(self.right.apply(matrix).T).T.contiguous()
+        return matrix if self.right is None else self.right.apply_left(self.right.apply_left(matrix).T).T.contiguous()
 
     def attach(self, linear: str, codes: Tensor, scale: Tensor, zero: Tensor, grid: Grid) -> QuantizedLinear:
         """Codes rounded in this basis, as a linear that knows the way back."""

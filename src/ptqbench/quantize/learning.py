@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import mse_loss
 
 from ptqbench.kernels.fake import fake_quantize, fake_quantize_plain, soft_grid
 from ptqbench.models.experts import fuse
@@ -50,19 +51,39 @@ def soft_quantize(weight: Tensor, ends: tuple[Tensor, Tensor], grid: Grid) -> Te
 
 
 def on_grid(
-    weight: Tensor,
+    weights: Weights,
     soft: tuple[Tensor, Tensor],
     grid: Grid,
-    offset: Tensor | None = None,
-    channel_scale: Tensor | None = None,
-) -> Tensor:
-    """A weight ``[m, n]`` for :func:`block_loss`, on the grid of scale and zero ``[m, groups]``, straight-through.
+    scale_of: Callable[[str], Tensor | None],
+    offsets: Weights | None = None,
+) -> Weights:
+    """Weights ``[m, n]`` for :func:`block_loss`, on the grid of flat scale and zero as :func:`flat` makes them.
 
-    ``offset`` shifts the rounding. With a ``channel_scale [n]``, what is on the grid is ``W diag(s)``, and what is
-    returned has ``1 / s`` undone.
+    ``offsets`` shift the rounding. With a channel scale ``[n]`` from ``scale_of``, what is on the grid is
+    ``W diag(s)``, and what is returned has ``1 / s`` undone.
     """
-    values = fake_quantize(weight if channel_scale is None else weight * channel_scale, *soft, offset, grid)
-    return values if channel_scale is None else values / channel_scale
+    scales = [scale_of(name) for name in weights]
+    given = [weight if s is None else weight * s for weight, s in zip(weights.values(), scales, strict=True)]
+    shifts = None if offsets is None else [offsets[name] for name in weights]
+    values = fake_quantize(given, *soft, shifts, grid)
+    undone = [value if s is None else value / s for value, s in zip(values, scales, strict=True)]
+    return dict(zip(weights, undone, strict=True))
+
+
+def flat(ends: Ends) -> tuple[Tensor, Tensor]:
+    """All linears' low ends, and their high ends, in one tensor each: one operation for all at every step."""
+    low, high = (torch.cat([pair[side].flatten() for pair in ends.values()]) for side in range(2))
+    return low, high
+
+
+def apart(both: tuple[Tensor, Tensor], like: Ends) -> Ends:
+    """The inverse of :func:`flat`, in the shapes of ``like``."""
+    sizes = [low.numel() for low, _ in like.values()]
+    pairs = zip(*(side.split(sizes) for side in both), strict=True)
+    return {
+        name: (low.view(end.shape), high.view(end.shape))
+        for (name, (end, _)), (low, high) in zip(like.items(), pairs, strict=True)
+    }
 
 
 def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Tensor) -> Tensor:
@@ -73,7 +94,7 @@ def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Ten
     with autocast:
         out = functional_call(block, replaced, (hidden,), item.kwargs)
     out = out[0] if isinstance(out, tuple) else out
-    return (out.float() - target.float()).square().mean()
+    return mse_loss(out.float(), target.float())
 
 
 @fast_mamba()

@@ -1,12 +1,13 @@
 """Structured orthogonal transforms of the last axis: cheap to apply, small to store, deterministic for a seed.
 
-``apply(x)`` is ``x @ M`` for the orthogonal ``M = matrix()``; ``inverse`` is ``x @ Mᵀ``. Both compute in float64 on the
-CPU and in float32 on a GPU, and return the dtype that they were given.
+``apply(x)`` is ``x @ M`` for the orthogonal ``M = matrix()``, ``inverse`` is ``x @ Mᵀ``, and ``apply_left(x)`` is
+``Mᵀ @ x``. All compute in float64 on the CPU and in float32 on a GPU, and return the dtype that they were given.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,10 @@ class Hadamard:
         """``x @ M``."""
         return self._transform(_wide(x) * self.signs, self.outer.T).to(x.dtype)
 
+    def apply_left(self, x: Tensor) -> Tensor:
+        """``Mᵀ @ x`` for ``x [n, k]``."""
+        return self.apply(x.T).T.contiguous()
+
     def inverse(self, x: Tensor) -> Tensor:
         """``x @ Mᵀ``."""
         return (self._transform(_wide(x), self.outer) * self.signs).to(x.dtype)
@@ -40,7 +45,7 @@ class Hadamard:
 
     def to(self, device: torch.device) -> Hadamard:
         """The same transform on a device."""
-        return replace(self, outer=self.outer.to(device), signs=self.signs.to(device))
+        return replace(self, outer=_sent(self.outer, device), signs=_sent(self.signs, device))
 
     def _transform(self, x: Tensor, outer: Tensor) -> Tensor:
         k = len(outer)
@@ -60,12 +65,20 @@ class Kronecker:
 
     def apply(self, x: Tensor) -> Tensor:
         """``x @ M``."""
-        return _between(_wide(x), self.before, self.left, self.right)[..., self.after].to(x.dtype)
+        return _columns_of(x, self.apply_left)
+
+    def apply_left(self, x: Tensor) -> Tensor:
+        """``Mᵀ @ x`` for ``x [n, k]``: whole rows move and are mixed, which memory likes best."""
+        return _between(_wide(x), self.before, self.left, self.right)[self.after].to(x.dtype)
 
     def inverse(self, x: Tensor) -> Tensor:
         """``x @ Mᵀ``."""
+        return _columns_of(x, self._inverse_left)
+
+    def _inverse_left(self, x: Tensor) -> Tensor:
+        """``M @ x`` for ``x [n, k]``."""
         turned = _between(_wide(x), torch.argsort(self.after), self.left.T, self.right.T)
-        return turned[..., torch.argsort(self.before)].to(x.dtype)
+        return turned[torch.argsort(self.before)].to(x.dtype)
 
     def matrix(self) -> Tensor:
         """M, float64 ``[n, n]``."""
@@ -77,7 +90,7 @@ class Kronecker:
 
     def to(self, device: torch.device) -> Kronecker:
         """The same transform on a device."""
-        return Kronecker(*(tensor.to(device) for tensor in self.state().values()))
+        return Kronecker(*(_sent(tensor, device) for tensor in self.state().values()))
 
 
 Orthogonal = Hadamard | Kronecker
@@ -143,10 +156,20 @@ def haar(n: int, generator: torch.Generator) -> Tensor:
 
 
 def _between(x: Tensor, order: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """``leftᵀ X right`` of every ``x[..., order]`` as ``X [p, q]``: two products with a small matrix on the right."""
+    """``leftᵀ X right`` for ``X [p, q]`` of every column of ``x[order]``, ``[n, k]``."""
     p, q = len(left), len(right)
-    turned = x[..., order.view(p, q).T.flatten()].unflatten(-1, (q, p)) @ left.to(x.dtype)
-    return (turned.transpose(-1, -2) @ right.to(x.dtype)).flatten(-2)
+    turned = left.T.to(x.dtype) @ x.contiguous()[order].view(p, -1)
+    return (right.T.to(x.dtype) @ turned.view(p, q, -1)).flatten(0, 1)
+
+
+def _columns_of(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """A function of columns ``[n, k]`` on the last axis of ``x [..., n]``."""
+    return function(x.reshape(-1, x.shape[-1]).T).T.contiguous().view(x.shape)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; what the host does meanwhile need not wait for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -112,7 +112,8 @@ class PropagatedCell(Cell):
     @property
     def _looks_before(self) -> bool:
         """Whether anything needs the block's statistics before its first site is rounded."""
-        return self._learns or bool(self.recipe["transform"])
+        learns_rounding = hasattr(module_of("rounding", self.recipe["rounding"]), "learn")
+        return learns_rounding or bool(self.recipe["transform"])
 
     @property
     def _follows_float(self) -> bool:
@@ -157,12 +158,12 @@ class PropagatedCell(Cell):
         ends: Ends = {}
         for site in state.sites:
             basis = SiteBasis(state.channel_scale.get(site.name))
+            weights = {linear: basis.forward(linear, state.weight(linear)) for linear in site.linears}
+            if bounds is None:
+                ends |= {linear: full_range(weight, self.grid) for linear, weight in weights.items()}
+                continue
             hessian = basis.second_moment(state.statistics[site.name].hessian)
-            for linear in site.linears:
-                weight = basis.forward(linear, state.weight(linear))
-                ends[linear] = (
-                    range_ends(weight, self.grid, bounds, hessian) if bounds else full_range(weight, self.grid)
-                )
+            ends |= {linear: range_ends(weight, self.grid, bounds, hessian) for linear, weight in weights.items()}
         return ends
 
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from ptqbench.kernels.fake import narrow, soft_grid
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, on_grid, total_loss
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, apart, descend, flat, on_grid, total_loss
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "optimization"
 PROPAGATES = True
 LEARNS = True
 DEFAULTS = {"epochs": 20, "learning_rate": 0.01, "batch_size": 1, "seed": 0}
-CHECKS = 10  # how often, at most, the total loss is taken along the way (once an epoch where epochs are fewer)
+CHECKS = 5  # how often, at most, the total loss is taken along the way (once an epoch where epochs are fewer)
 START = 4.0  # sigmoid(4) = 0.982: near the full range, where the gradient is not yet flat
 
 
@@ -43,8 +43,9 @@ def learn(
     """
     linears = [linear for site in state.sites for linear in site.linears]
     weights = {linear: state.weight(linear) for linear in linears}
-    low, high = (torch.cat([ends[linear][side].flatten() for linear in linears]) for side in range(2))
-    clips = [torch.full_like(low, START).requires_grad_() for _ in range(2)]  # of all linears: one step for all
+    ends = {linear: ends[linear] for linear in linears}
+    low, high = flat(ends)
+    clips = [torch.full_like(low, START).requires_grad_() for _ in range(2)]
     optimizer = torch.optim.AdamW(clips, lr=learning_rate, weight_decay=0.0, fused=low.is_cuda)
     if low.is_cuda:
         weights = {linear: narrow(weight) for linear, weight in weights.items()}
@@ -52,19 +53,8 @@ def learn(
     def drawn_in() -> tuple[Tensor, Tensor]:
         return low * torch.sigmoid(clips[0]), high * torch.sigmoid(clips[1])
 
-    def apart(both: tuple[Tensor, Tensor]) -> Ends:
-        shapes = [ends[linear][0].shape for linear in linears]
-        parts = [values.split([shape.numel() for shape in shapes]) for values in both]
-        return {
-            linear: (parts[0][index].view(shapes[index]), parts[1][index].view(shapes[index]))
-            for index, linear in enumerate(linears)
-        }
-
     def quantized(bounds: tuple[Tensor, Tensor]) -> Weights:
-        return {
-            name: on_grid(weights[name], soft, grid, channel_scale=state.scale_of(name))
-            for name, soft in apart(soft_grid(*bounds, grid)).items()
-        }
+        return on_grid(weights, soft_grid(*bounds, grid), grid, state.scale_of)
 
     def update(step: int) -> None:
         optimizer.step()
@@ -78,7 +68,7 @@ def learn(
     descend(block, lambda: quantized(drawn_in()), inputs, targets, update, best, batch_size, steps, every, seed)
     kept = best.loss < full_loss
     with torch.no_grad():
-        bounds = apart(drawn_in()) if kept else ends
+        bounds = apart(drawn_in(), ends) if kept else ends
     return Learned(bounds, record={"full_range_loss": full_loss, "learned_loss": best.loss, "kept": kept})
 
 

@@ -43,7 +43,7 @@ def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bo
     refit = None if act_order or static_groups else problem
     done = solve(columns, *feedback(factor.upper), problem, refit, block_size)
     factor.upper = None
-    grids, codes, energy = (columns.scale, columns.zero), done.codes, done.energy
+    grids, codes, energy = columns.grids(), done.codes, done.energy
     del columns, done  # a site's weight several times over
     codes = codes[torch.argsort(order)].T.contiguous()
     losses, sizes = row_losses(problem, Rounded(codes, *grids))
@@ -70,13 +70,17 @@ def fallback(problem: Problem, record: dict) -> Rounded:
 class Columns(NamedTuple):
     """A weight as a sequential rounding takes it: ``weight [n, m]``, the columns in order, one below the other.
 
-    ``scale`` and ``zero`` are ``[m, groups]``, and ``groups [n]`` is each column's group.
+    ``scale`` and ``zero`` are ``[groups, m]``, and ``groups [n]`` is each column's group.
     """
 
     weight: Tensor
     scale: Tensor
     zero: Tensor
     groups: Tensor
+
+    def grids(self) -> tuple[Tensor, Tensor]:
+        """Scale and zero as a :class:`Rounded` has them, ``[m, groups]``."""
+        return self.scale.T.contiguous(), self.zero.T.contiguous()
 
 
 class Solved(NamedTuple):
@@ -89,7 +93,7 @@ class Solved(NamedTuple):
 def in_order(problem: Problem, order: Tensor) -> Columns:
     """The problem's columns in processing order, dead ones 0, with the grid fitted to all of them."""
     live = without_dead_columns(problem)
-    scale, zero = live.fit()
+    scale, zero = (part.T.contiguous() for part in live.fit())
     return Columns(live.weight.T[order].contiguous(), scale, zero, order // problem.grid.width(len(order)))
 
 
@@ -117,12 +121,11 @@ def solve(
             stop = min(start + block_size, end)
             if refit is not None and start % grid.width(n) == 0:
                 fit_group(columns, target, linear, refit, start)
-            groups = columns.groups[start:stop]
-            scale, zero = columns.scale.T[groups].contiguous(), columns.zero.T[groups].contiguous()
-            within = linear[start:stop, start:stop].contiguous()
-            block = Block(target[start:stop], weight[start:stop], within, pivots[start:stop], scale, zero)
+            within, own = linear[start:stop, start:stop].contiguous(), slice(start, stop)
+            grids = (columns.scale, columns.zero, columns.groups[own])
+            block = Block(target[own], weight[own], within, pivots[own], *grids)
             part = delta[start - begin : stop - begin]
-            round_block(block, grid, codes[start:stop], part, energy)
+            round_block(block, grid, codes[own], part, energy)
             target[stop:end].addmm_(linear[start:stop, stop:end].T, part)
         if end < n:
             add_product(target[end:], linear[begin:end, end:].T, delta[: end - begin])
@@ -149,7 +152,7 @@ def fit_group(columns: Columns, target: Tensor, linear: Tensor, problem: Problem
     moved = torch.linalg.solve_triangular(linear[own, own].T, moved, upper=False, unitriangular=True)
     values = (columns.weight[own] + moved).T.contiguous()
     group = start // width
-    columns.scale[:, group], columns.zero[:, group] = problem.fit_group(values, group)
+    columns.scale[group], columns.zero[group] = problem.fit_group(values, group)
 
 
 def row_losses(problem: Problem, rounded: Rounded) -> tuple[Tensor, Tensor]:

@@ -44,16 +44,17 @@ def round_site(problem: Problem, damp: float, act_order: bool, passes: int, bloc
         if index + 1 < passes:
             energies.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
     codes = codes[torch.argsort(order)].T.contiguous()
-    losses, sizes = gptq.row_losses(problem, Rounded(codes, columns.scale, columns.zero))
+    grids = columns.grids()
+    losses, sizes = gptq.row_losses(problem, Rounded(codes, *grids))
     if passes:
         energies.append((losses + damping * sizes).sum())
     record["greedy_losses"] = torch.stack(energies)  # before the first pass and after each, under the damped Hessian
-    return Rounded(codes, columns.scale, columns.zero, record, losses)
+    return Rounded(codes, *grids, record, losses)
 
 
 def decode(columns: Columns, codes: Tensor, problem: Problem) -> Tensor:
     """The values of ``codes [n, m]``."""
-    return problem.grid.decode(codes, columns.scale.T[columns.groups], columns.zero.T[columns.groups])
+    return problem.grid.decode(codes, columns.scale[columns.groups], columns.zero[columns.groups])
 
 
 def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Problem, block_size: int) -> Tensor:
@@ -75,9 +76,8 @@ def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Probl
         for start in range(begin, end, block_size):
             stop = min(start + block_size, end)
             own, rest = slice(start - begin, stop - begin), slice(stop - begin, end - begin)
-            groups = columns.groups[start:stop]
-            scale, zero = columns.scale.T[groups].contiguous(), columns.zero.T[groups].contiguous()
-            block = Block(target[own], values[start:stop], linear[own, own], diagonal[start:stop], scale, zero)
+            grids = (columns.scale, columns.zero, columns.groups[start:stop])
+            block = Block(target[own], values[start:stop], linear[own, own], diagonal[start:stop], *grids)
             round_block(block, grid, codes[start:stop], change[own], energy)
             target[rest].addmm_(linear[own, rest].T, change[own])
         values[begin:end] -= change

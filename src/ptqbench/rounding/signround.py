@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptqbench.kernels.fake import soft_grid
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Best, Ends, Learned, Weights, descend, on_grid
+from ptqbench.quantize.learning import Best, Ends, Learned, Weights, apart, descend, flat, on_grid
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.state import BlockState
 
@@ -37,22 +37,17 @@ def learn(
 ) -> Learned:
     """Train offsets ``V [m, n]`` and the factors of both ends ``[m, groups]`` of every linear on the block's output."""
     linears = [linear for site in state.sites for linear in site.linears]
-    offset = {linear: torch.zeros_like(state.weight(linear)).requires_grad_() for linear in linears}
-    factors = {linear: [torch.ones_like(end).requires_grad_() for end in ends[linear]] for linear in linears}
-    shrinks = [factor for pair in factors.values() for factor in pair]
-    parameters = [*offset.values(), *shrinks]
+    plain, ends = {linear: state.weight(linear) for linear in linears}, {linear: ends[linear] for linear in linears}
+    offset = {linear: torch.zeros_like(weight).requires_grad_() for linear, weight in plain.items()}
+    low, high = flat(ends)
+    factors = [torch.ones_like(end).requires_grad_() for end in (low, high)]
+    parameters = [*offset.values(), *factors]
 
-    def drawn_in(linear: str) -> tuple[Tensor, Tensor]:
-        (low, high), (alpha, beta) = ends[linear], factors[linear]
-        return low * alpha, high * beta
+    def drawn_in() -> tuple[Tensor, Tensor]:
+        return low * factors[0], high * factors[1]
 
     def weights() -> Weights:
-        return {
-            name: on_grid(
-                state.weight(name), soft_grid(*drawn_in(name), grid), grid, offset[name], state.scale_of(name)
-            )
-            for name in linears
-        }
+        return on_grid(plain, soft_grid(*drawn_in(), grid), grid, state.scale_of, offset)
 
     def update(step: int) -> None:
         rate = (1 - step / iterations) / iterations
@@ -63,13 +58,13 @@ def learn(
                 parameter.grad = None
             for value in offset.values():
                 value.clamp_(-0.5, 0.5)
-            for factor in shrinks:
+            for factor in factors:
                 factor.clamp_(0.5, 1.0)
 
     best = Best(parameters)
     descend(block, weights, inputs, targets, update, best, batch_size, iterations, max(1, iterations // CHECKS), seed)
     with torch.no_grad():
-        bounds = {linear: drawn_in(linear) for linear in linears}
+        bounds = apart(drawn_in(), ends)
     fixed = {linear: value.detach() for linear, value in offset.items()}
     return Learned(bounds, fixed, {"nearest_loss": best.first, "learned_loss": best.loss})
 

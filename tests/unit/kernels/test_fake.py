@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from ptqbench.kernels.fake import FakeQuantize, SoftGrid, fake_quantize_plain, narrow, soft_grid_plain
 from ptqbench.quantize.grid import Grid
@@ -12,6 +13,18 @@ pytest.importorskip("triton")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 GRIDS = [Grid(4, 16), Grid(2, 8), Grid(3, 24, symmetric=True), Grid(2, 16, half_integer=True), Grid(8, -1)]
+
+
+def kernels(
+    weights: list[Tensor],
+    scale: Tensor,
+    zero: Tensor,
+    offset: Tensor | None,
+    grid: Grid,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, ...]:
+    shifts = () if offset is None else offset.split([len(weight) for weight in weights])
+    return FakeQuantize.apply(scale.flatten(), zero.flatten(), grid, dtype, len(weights), *weights, *shifts)
 
 
 @pytest.mark.parametrize("shifted", [False, True])
@@ -26,7 +39,7 @@ def test_equals_its_twin(rows: int, grid: Grid, shifted: bool) -> None:
     offset = (torch.rand(rows, 48, generator=generator) - 0.5).to(DEVICE) if shifted else None
     sides = []
     for function in (
-        lambda *given: FakeQuantize.apply(weight, *given, grid, torch.float32),
+        lambda *given: kernels([weight], *given, grid)[0],
         lambda *given: fake_quantize_plain(weight, *given, grid),
     ):
         leaves = [None if leaf is None else leaf.clone().requires_grad_() for leaf in (scale, zero, offset)]
@@ -44,8 +57,26 @@ def test_values_in_half_precision_are_rounded_once() -> None:
     grid, weight = Grid(4, 16), torch.randn(5, 48, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     groups = grid.grouped(weight)
     scale, zero = grid.from_bounds(groups.amin(-1), groups.amax(-1))
-    found = FakeQuantize.apply(weight, scale, zero, None, grid, torch.float16)
+    (found,) = kernels([weight], scale, zero, None, grid, torch.float16)
     assert torch.equal(found, fake_quantize_plain(weight, scale, zero, None, grid).half())
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_several_weights_are_what_each_is_alone(shifted: bool) -> None:
+    grid, generator = Grid(3, 16), torch.Generator().manual_seed(2)
+    whole, wanted = (torch.randn(12, 48, generator=generator).to(DEVICE) for _ in range(2))
+    groups = grid.grouped(whole)
+    grids = grid.from_bounds(groups.amin(-1) / 2, groups.amax(-1) / 2)
+    shift = (torch.rand(12, 48, generator=generator) - 0.5).to(DEVICE) if shifted else None
+    sides = []
+    for weights in ([whole], list(whole.split([5, 4, 3]))):
+        leaves = [leaf.clone().requires_grad_() for leaf in (*grids, shift) if leaf is not None]
+        with torch.enable_grad():
+            values = torch.cat(kernels(weights, *leaves[:2], leaves[2] if shifted else None, grid))
+            (values * wanted).sum().backward()
+        sides.append([values.detach(), *(leaf.grad for leaf in leaves)])
+    assert all(torch.equal(found, expected) for found, expected in zip(*sides, strict=True))
+    assert all(side.abs().max() > 0 for side in sides[0])
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
@@ -81,7 +112,9 @@ def test_a_narrow_weight_is_the_same_weight() -> None:
     for each in (half, weight):
         leaves = [leaf.requires_grad_() for leaf in grid.from_bounds(groups.amin(-1) / 2, groups.amax(-1))]
         with torch.enable_grad():
-            value = FakeQuantize.apply(each, *leaves, None, grid, torch.float32)
+            (value,) = kernels([each], *leaves, None, grid)
             (value * wide).sum().backward()
         sides.append((value.detach(), *(leaf.grad for leaf in leaves)))
-    assert all(torch.equal(found, expected) for found, expected in zip(*sides, strict=True))
+    assert torch.equal(sides[0][0], sides[1][0])
+    for found, expected in zip(sides[0][1:], sides[1][1:], strict=True):  # sums, in another order
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

@@ -25,8 +25,9 @@ def problem(width: int, m: int, grid: Grid) -> Block:
     target = weight + 0.1 * torch.randn(width, m, generator=generator)
     linear = torch.randn(2 * width, 2 * width, generator=generator).triu() / 4
     pivots = torch.rand(width, generator=generator) + 0.5
-    scale, zero = grid.from_bounds(torch.full((width, m), -2.0), 2.0 + torch.rand(width, m, generator=generator))
-    parts = (target, weight, linear[width:, width:], pivots, scale, zero)
+    scale, zero = grid.from_bounds(torch.full((5, m), -2.0), 2.0 + torch.rand(5, m, generator=generator))
+    groups = torch.randint(5, (width,), generator=generator)
+    parts = (target, weight, linear[width:, width:], pivots, scale, zero, groups)
     return Block(*(part.to(DEVICE) for part in parts))
 
 
@@ -36,7 +37,9 @@ def outputs(block: Block) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-@pytest.mark.parametrize(("width", "m", "rows"), [(16, 40, 16), (24, 16, 16), (32, 7, 8), (1, 33, 32)])
+@pytest.mark.parametrize(
+    ("width", "m", "rows"), [(16, 40, 16), (24, 16, 16), (32, 7, 8), (1, 33, 32), (96, 40, 16), (50, 20, 16)]
+)
 def test_equals_its_twin(width: int, m: int, rows: int, grid: Grid) -> None:
     block, twin = problem(width, m, grid), problem(width, m, grid)
     found, expected = outputs(block), outputs(twin)
@@ -52,7 +55,15 @@ def test_ties_go_to_the_even_code_and_large_values_to_the_ends() -> None:
     grid = Grid(4)
     steps = torch.tensor([[0.5, 1.5, 2.5, -0.5, -1.5, 1e9, -1e9, 3e38]], device=DEVICE)
     one = torch.ones_like(steps)
-    block = Block(steps.clone(), steps, torch.ones(1, 1, device=DEVICE), one[0, :1], one, 8 * one)
+    block = Block(
+        steps.clone(),
+        steps,
+        torch.ones(1, 1, device=DEVICE),
+        one[0, :1],
+        one,
+        8 * one,
+        torch.zeros(1, dtype=torch.int64, device=DEVICE),
+    )
     found = outputs(block)
     launch(block, grid, *found)
     assert found[0].tolist() == [[8, 10, 10, 8, 6, 15, 0, 15]]

@@ -43,6 +43,7 @@ def test_is_orthogonal_and_its_matrix(transform: Orthogonal) -> None:
     x = sample(n)
     torch.testing.assert_close(transform.apply(x), x @ matrix)
     torch.testing.assert_close(transform.inverse(x), x @ matrix.T)
+    torch.testing.assert_close(transform.apply_left(x[0].T), matrix.T @ x[0].T)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
