@@ -110,7 +110,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rows",
         type=lambda text: text.split(","),
-        help="also: variants, profile, profile-omniquant",
+        help="also: variants, profile, profile-omniquant, profile-NAME of one more cell",
         default=["check", "floor", "shared", "propagated", "cached", "omniquant", "70b", "mixtral"],
     )
     parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
@@ -118,7 +118,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers")
     parser.add_argument("--peer-path", default="", help="its PYTHONPATH")
     parser.add_argument("--peer-seconds", type=float, default=180.0, help="patience for each")
-    parser.add_argument("--profile", type=Path, default=Path("profile.txt"), help="where a profile is written")
+    parser.add_argument(
+        "--profiles", type=Path, default=Path("profiles"), help="the folder that profiles are written to"
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     return parser.parse_args(namespace=argparse.Namespace(failed=[]))
 
@@ -492,7 +494,7 @@ def agreement(columns: gptq.Columns, linear: Tensor, whole: Problem, order: Tens
     )
 
 
-def profiled(bench: Bench, run: Callable[[], Iterable[Any]]) -> None:
+def profiled(bench: Bench, name: str, run: Callable[[], Iterable[Any]]) -> None:
     """The longest kernels of what ``run`` does, and a table of the slowest calls on the host."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -506,7 +508,9 @@ def profiled(bench: Bench, run: Callable[[], Iterable[Any]]) -> None:
     tables = [
         averages.table(sort_by=order, row_limit=45, max_name_column_width=90) for order in (key, "self_cpu_time_total")
     ]
-    bench.args.profile.write_text("\n".join(tables))
+    folder: Path = bench.args.profiles
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.txt").write_text("\n".join(tables))
 
 
 def run_peer(name: str, bench: Bench) -> dict[str, Any]:
@@ -571,12 +575,14 @@ def rows(args: argparse.Namespace, folder: Path) -> None:
         "shared": partial(bench.measure, "shared", bench.shared),
         "propagated": partial(bench.measure, "propagated", partial(bench.propagated, METHODS["gptq"])),
         "cached": partial(cached, bench),
-        "profile": partial(profiled, bench, bench.shared),
-        "profile-omniquant": partial(profiled, bench, partial(bench.train, 1)),
+        "profile": partial(profiled, bench, "shared", bench.shared),
+        "profile-omniquant": partial(profiled, bench, "omniquant", partial(bench.train, 1)),
         "omniquant": partial(learning, args, bench),
         "70b": partial(other, "llama3-70b"),
         "mixtral": partial(other, "mixtral-8x7b"),
     }
+    for name, method in METHODS.items():
+        steps[f"profile-{name}"] = partial(profiled, bench, name, partial(bench.cached, method))
 
     def compared(name: str, other: Bench) -> None:
         other.rows.append(run_peer(name, other))

@@ -70,14 +70,15 @@ def quantize_site(
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
     known = [None] * len(sizes) if taken is None else taken.split(sizes)
-    for index, (linear, weight) in enumerate(weights.items()):
+    signals = proxy_loss(torch.cat(list(weights.values())), statistics.hessian).split(sizes)
+    for index, linear in enumerate(weights):
         quantized = basis.attach(linear, codes[index], scale[index], zero[index], grid)
         result.linears[linear] = quantized
         result.records.append(
             {
                 "linear": f"{state.index}.{linear}",
                 "site": site.name,
-                **losses(state, linear, weight, quantized, statistics.hessian, known[index]),
+                **losses(state, linear, site, quantized, signals[index], known[index]),
                 **(traffic(statistics) if site.routed else {}),
                 **rounded.record,
             }
@@ -87,14 +88,21 @@ def quantize_site(
 
 
 def losses(
-    state: BlockState, linear: str, weight: Tensor, quantized: QuantizedLinear, hessian: Tensor, known: Tensor | None
+    state: BlockState,
+    linear: str,
+    site: Site,
+    quantized: QuantizedLinear,
+    signal: Tensor,
+    known: Tensor | None,
 ) -> dict[str, Tensor]:
     """Proxy loss in the original basis, signal-to-noise ratio in dB, and the loss of plain nearest rounding.
 
-    ``known [m]``: the proxy loss of each row, where the rounding has taken it in this basis.
+    ``signal [m]``: what each row's output is without the error; ``known [m]``: its proxy loss, where the rounding has
+    taken it in this basis.
     """
-    found = proxy_loss(weight - quantized.dequantize(), hessian) if known is None else known
-    signal, rows = proxy_loss(weight, hessian), state.row_scale.get(linear)
+    hessian = state.statistics[site.name].hessian
+    found = proxy_loss(state.weight(linear) - quantized.dequantize(), hessian) if known is None else known
+    rows = state.row_scale.get(linear)
     if rows is not None:
         found, signal = found * rows.square(), signal * rows.square()
     loss, power = found.sum(), signal.sum()
@@ -104,14 +112,13 @@ def losses(
 
 def nearest_losses(state: BlockState, sites: tuple[Site, ...], grid: Grid) -> dict[str, Tensor]:
     """Proxy loss of rounding each linear to nearest on its full range (integer zero), before any transform."""
-    found, grid = {}, replace(grid, half_integer=False)
-    for site in sites:
-        hessian = state.statistics[site.name].hessian
-        own = state.grids.get(site.name, grid)
-        for linear in site.linears:
-            weight = state.weight(linear)
-            error = scaled_error(weight, torch.ones_like(weight[0]), own)
-            found[linear] = proxy_loss(error, hessian).sum()
+    found: dict[str, Tensor] = {}
+    grid = replace(grid, half_integer=False)
+    for site in (site for site in sites if site.linears):
+        weight, own = state.stacked(site), state.grids.get(site.name, grid)
+        rows = proxy_loss(scaled_error(weight, torch.ones_like(weight[0]), own), state.statistics[site.name].hessian)
+        parts = rows.split([len(state.weight(linear)) for linear in site.linears])
+        found |= {linear: part.sum() for linear, part in zip(site.linears, parts, strict=True)}
     return found
 
 
