@@ -37,7 +37,7 @@ def _free(steps, zero, HALF: tl.constexpr):
 
 @triton.jit
 def _round_block(
-    target, weight, linear, pivots, scale, zero, groups, codes, delta, energy, m, stride, q_max,
+    target, weight, linear, pivots, scale, zero, groups, codes, delta, energy, m, down, across, q_max,
     WIDTH: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -48,7 +48,7 @@ def _round_block(
         tile = tl.load(target + column[:, None] * m + row[None, :], (column < WIDTH)[:, None] & inside[None, :], 0.0)
         for before in range(0, begin, CHUNK):
             past = before + tl.arange(0, CHUNK)
-            fed = tl.load(linear + past[None, :] * stride + column[:, None], (column < WIDTH)[:, None], 0.0)
+            fed = tl.load(linear + past[None, :] * down + column[:, None] * across, (column < WIDTH)[:, None], 0.0)
             off = tl.load(delta + past[:, None] * m + row[None, :], inside[None, :], 0.0)
             tile = tl.dot(fed, off, tile, input_precision="ieee")
         # what the next step needs is read one step ahead
@@ -56,14 +56,14 @@ def _round_block(
         s, z = tl.load(scale + group + row, inside, 1.0), tl.load(zero + group + row, inside, 0.0)
         group = tl.load(groups + tl.minimum(begin + 1, WIDTH - 1)) * m
         w = tl.load(weight + begin * m + row, inside, 0.0)
-        feed = tl.load(linear + begin * stride + column, (column > begin) & (column < WIDTH), 0.0)
+        feed = tl.load(linear + begin * down + column * across, (column > begin) & (column < WIDTH), 0.0)
         pivot = tl.load(pivots + begin)
         for j in range(begin, tl.minimum(begin + CHUNK, WIDTH)):
             after = tl.minimum(j + 1, WIDTH - 1)
             next_s, next_z = tl.load(scale + group + row, inside, 1.0), tl.load(zero + group + row, inside, 0.0)
             group = tl.load(groups + tl.minimum(j + 2, WIDTH - 1)) * m
             next_w = tl.load(weight + after * m + row, inside, 0.0)
-            next_feed = tl.load(linear + after * stride + column, (column > after) & (column < WIDTH), 0.0)
+            next_feed = tl.load(linear + after * down + column * across, (column > after) & (column < WIDTH), 0.0)
             next_pivot = tl.load(pivots + after)
             wanted = tl.sum(tl.where((column == j)[:, None], tile, 0.0), 0)
             code = _encode(wanted, s, z, q_max, HALF)
@@ -89,9 +89,9 @@ def launch(
     warps: int = WARPS,
     chunk: int = CHUNK,
 ) -> None:
-    """Run the kernel on float32 tensors whose rows are contiguous; ``linear`` may be a view of a larger matrix."""
+    """Run the kernel on float32 tensors whose rows are contiguous; ``linear`` may be any view."""
     width, m = block.target.shape
     _round_block[(triton.cdiv(m, rows),)](
-        *block, codes, delta, energy, m, block.linear.stride(0), float(grid.q_max),
+        *block, codes, delta, energy, m, *block.linear.stride(), float(grid.q_max),
         WIDTH=width, CHUNK=chunk, ROWS=rows, HALF=grid.half_integer, num_warps=warps,
     )  # fmt: skip

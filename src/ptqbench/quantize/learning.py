@@ -14,6 +14,7 @@ from torch.nn.functional import mse_loss
 
 from ptqbench.kernels.fake import fake_quantize, fake_quantize_plain, soft_grid
 from ptqbench.models.experts import fuse
+from ptqbench.models.norms import fast_norms
 from ptqbench.models.scan import fast_mamba
 from ptqbench.models.skeleton import BlockInput
 from ptqbench.quantize.grid import Grid
@@ -102,7 +103,8 @@ def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Ten
 def total_loss(block: nn.Module, weights: Weights, inputs: Sequence[BlockInput], targets: Sequence[Tensor]) -> float:
     """Mean of the loss over all sequences."""
     pairs = list(zip(inputs, targets, strict=True))
-    losses = [block_loss(block, weights, item, target) * len(target) for item, target in pairs]
+    with fast_norms(block):
+        losses = [block_loss(block, weights, item, target) * len(target) for item, target in pairs]
     return torch.stack(losses).sum().item() / sum(len(target) for target in targets)
 
 
@@ -150,6 +152,7 @@ class Best:
 
 
 @fast_mamba()
+@torch.no_grad()
 def descend(
     block: nn.Module,
     weights: Callable[[], Weights],
@@ -170,15 +173,14 @@ def descend(
     items, outputs = resplit(inputs, targets, batch_size)
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
-    with torch.no_grad():
+    with fast_norms(block):
         best.offer(total_loss(block, weights(), inputs, targets))
-    for step in range(steps):
-        order = order or torch.randperm(len(items), generator=generator).tolist()
-        index = order.pop()
-        with torch.enable_grad():
-            block_loss(block, weights(), items[index], outputs[index]).backward()
-        update(step)
-        if (step + 1) % check_every == 0 or step + 1 == steps:
-            with torch.no_grad():
+        for step in range(steps):
+            order = order or torch.randperm(len(items), generator=generator).tolist()
+            index = order.pop()
+            with torch.enable_grad():
+                block_loss(block, weights(), items[index], outputs[index]).backward()
+            update(step)
+            if (step + 1) % check_every == 0 or step + 1 == steps:
                 best.offer(total_loss(block, weights(), inputs, targets))
     best.restore()

@@ -122,8 +122,8 @@ def solve(
             if refit is not None and start % grid.width(n) == 0:
                 fit_group(columns, target, linear, refit, start)
             own = slice(start, stop)
-            grids = (columns.scale, columns.zero, columns.groups[own])
-            block = Block(target[own], weight[own], linear[own, own], pivots[own], *grids)
+            within, grids = linear[own, own].contiguous(), (columns.scale, columns.zero, columns.groups[own])
+            block = Block(target[own], weight[own], within, pivots[own], *grids)
             part = delta[start - begin : stop - begin]
             round_block(block, grid, codes[own], part, energy)
             target[stop:end].addmm_(linear[start:stop, stop:end].T, part)

@@ -51,6 +51,15 @@ def test_equals_its_twin(width: int, m: int, rows: int, grid: Grid) -> None:
     torch.testing.assert_close(found[2], expected[2], rtol=1e-5, atol=1e-5)
 
 
+def test_the_factor_may_lie_column_by_column() -> None:
+    grid = Grid(4, 16)
+    block, twin = problem(48, 20, grid), problem(48, 20, grid)
+    found, expected = outputs(block), outputs(twin)
+    launch(block._replace(linear=block.linear.T.contiguous().T), grid, *found)
+    round_block_plain(twin, grid, *expected)
+    assert torch.equal(found[0], expected[0])
+
+
 def test_ties_go_to_the_even_code_and_large_values_to_the_ends() -> None:
     grid = Grid(4)
     steps = torch.tensor([[0.5, 1.5, 2.5, -0.5, -1.5, 1e9, -1e9, 3e38]], device=DEVICE)
