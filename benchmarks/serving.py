@@ -7,8 +7,8 @@ as much time as others would) and measures them one after the other, 4 bits firs
 is written after every row, so that a run that is cut short keeps what it measured. With a GPU it needs a vLLM of this
 Python, or `make serve-cuda`; without one `make serve-cpu`. Room on disk: 22 GB.
 
-`--weights w4g128 w4g128-marlin bf16` measures the 4-bit weights by vLLM's own choice of a kernel (Machete on Hopper)
-and by Marlin as well.
+`--weights w4g128 w4g128-marlin w4g128-humming bf16` measures the 4-bit weights by vLLM's own choice of a kernel
+(Machete on Hopper), by Marlin and by Humming.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ CODES_SPREAD = 4.6  # of uniform 4-bit codes
 POOL = 2**24  # random numbers, which every tensor repeats
 OUT, LOGS = Path("benchmarks/results/serving.csv"), Path("benchmarks/runs")
 KERNEL = re.compile(r"Using (\w+) for CompressedTensorsWNA16")
+BEFORE_HUMMING = ("Machete", "AllSpark", "Marlin", "Conch", "Exllama", "TritonW4A16")  # in vLLM's order of choice
 WEIGHTS: dict[str, dict[str, str]] = {  # variables for the server
     "w4g128": {},
     "w4g128-marlin": {"VLLM_DISABLED_KERNELS": "MacheteLinearKernel"},
+    "w4g128-humming": {"VLLM_DISABLED_KERNELS": ",".join(f"{name}LinearKernel" for name in BEFORE_HUMMING)},
     "bf16": {},
 }
 SHAPES: dict[str, dict[str, int]] = {
