@@ -53,8 +53,8 @@ rule agreement:
         EVALUATIONS,
         plan=rules.plan.output,
     output:
-        page="reports/serving/agreement.md",
-        table="reports/serving/agreement.parquet",
+        page="reports/agreement.md",
+        table="reports/agreement.parquet",
     log:
         f"{LOGS}/agreement.log",
     conda:
