@@ -27,6 +27,18 @@ def ahead(load: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Res
             yield waiting.pop(0).result()
 
 
+def brought(
+    load: Callable[[Item], dict[str, Tensor]], items: Iterable[Item], device: torch.device
+) -> Iterator[dict[str, Tensor]]:
+    """The tensors of each item on the device, the next item's on their way meanwhile; they may be freed at any time.
+
+    Whoever takes them without :func:`received` and frees them lets the next item's be written over them, while what
+    was asked to read them still waits for its turn.
+    """
+    for tensors in ahead(lambda item: upload(load(item), device), items):
+        yield received(tensors)
+
+
 class Background:
     """Calls made by one thread in their order; one may wait while another runs, then the caller does."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptqbench.models.adapter import Site
 from ptqbench.models.experts import runtime, slice_of, weight_view
 from ptqbench.models.skeleton import BlockInput, Skeleton, advance, resident
-from ptqbench.pipeline import ahead, received, upload
+from ptqbench.pipeline import brought
 
 ON_DEVICE = 16 << 30  # bytes of accumulators that a block's sites may hold on the device
 
@@ -102,9 +102,9 @@ def collect_blocks(
     """
     checkpoint = skeleton.checkpoint
     span = range(checkpoint.n_blocks) if span is None else span
-    blocks = ahead(lambda index: upload(checkpoint.block(index), skeleton.device), span)
+    blocks = brought(checkpoint.block, span, skeleton.device)
     for index, tensors in zip(span, blocks, strict=True):
-        block = skeleton.block(index, received(tensors))
+        block = skeleton.block(index, tensors)
         with watching(block, checkpoint.adapter.sites(checkpoint.config, index), statistics) as accumulators:
             advance(block, inputs)
         skeleton.release(index)

@@ -15,7 +15,7 @@ from ptqbench.models.adapter import Site, stages
 from ptqbench.models.collect import collect_stage, showing, watching
 from ptqbench.models.experts import routed_alike, weight_view
 from ptqbench.models.skeleton import BlockInput, Skeleton, advance, replace_hidden, run_block
-from ptqbench.pipeline import ahead, received, upload
+from ptqbench.pipeline import brought
 from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.cell import Cell, changed_tensors
 from ptqbench.quantize.learning import Ends, Learned, full_range, range_ends
@@ -78,10 +78,10 @@ class PropagatedCell(Cell):
     def _propagated(
         self, skeleton: Skeleton, span: range, streams: Streams
     ) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
-        weights = ahead(lambda index: upload(self.checkpoint.block(index), self.device), span)
+        weights = brought(self.checkpoint.block, span, self.device)
         for index, tensors in zip(span, weights, strict=True):
             sites = self._sites(index)
-            before = collect(skeleton.block(index, received(tensors)), sites, streams) if self._looks_before else None
+            before = collect(skeleton.block(index, tensors), sites, streams) if self._looks_before else None
             state = self.state_of(index, tensors, before)
             records = self.transform(state) if self._looks_before else []
             block = skeleton.block(index, state.tensors)
