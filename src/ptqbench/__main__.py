@@ -1,4 +1,4 @@
-"""``python -m ptqbench recommend``: what to deploy, from a report's tables."""
+"""What to deploy, from a report's tables (``recommend``), and where two reports differ (``compare``)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from ptqbench.errors import UserError, user_facing
 from ptqbench.reporting.answer import answer
+from ptqbench.reporting.compare import differences, told
 from ptqbench.reporting.recommend import (
     PREFERENCES,
     Constraints,
@@ -33,8 +34,21 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--model", help="only cells of this model")
     command.add_argument("--prefer", choices=PREFERENCES, default="quality", help="what the best cell is best at")
     command.add_argument("--report", type=Path, default=Path("reports"), help="folder of the report")
+    command.set_defaults(lines=recommended)
+    command = commands.add_parser("compare", help="scores that differ between two reports of the same cells")
+    command.add_argument("report", type=Path, help="folder of a report")
+    command.add_argument("other", type=Path, help="folder of another")
+    command.add_argument("--beyond", type=float, default=3.0, help="standard errors from which a score is listed")
+    command.add_argument("--most", type=int, default=20, help="scores to list at most")
+    command.set_defaults(lines=compared)
     args = parser.parse_args(argv)
-    print("\n".join(recommended(args)))
+    print("\n".join(args.lines(args)))
+
+
+def compared(args: argparse.Namespace) -> list[str]:
+    """The lines to print."""
+    before, after = (read(folder / "results.parquet") for folder in (args.report, args.other))
+    return told(differences(before, after), args.beyond, args.most)
 
 
 def recommended(args: argparse.Namespace) -> list[str]:
@@ -65,7 +79,7 @@ def recommended(args: argparse.Namespace) -> list[str]:
 def read(file: Path) -> pl.DataFrame:
     """A table of the report."""
     if not file.is_file():
-        raise UserError(f"--report: there is no {file}: run snakemake first, or name the report's folder")
+        raise UserError(f"there is no {file}: run snakemake first, or name the report's folder (--report)")
     return pl.read_parquet(file)
 
 
