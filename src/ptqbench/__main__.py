@@ -1,4 +1,4 @@
-"""What to deploy, from a report's tables (``recommend``), and where two reports differ (``compare``)."""
+"""What to deploy (``recommend``), where two reports differ (``compare``), and hub models by commit (``pin``)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from ptqbench.errors import UserError, user_facing
+from ptqbench.hub import pinned
 from ptqbench.reporting.answer import answer
 from ptqbench.reporting.compare import differences, told
 from ptqbench.reporting.recommend import (
@@ -41,6 +42,9 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--beyond", type=float, default=3.0, help="standard errors from which a score is listed")
     command.add_argument("--most", type=int, default=20, help="scores to list at most")
     command.set_defaults(lines=compared)
+    command = commands.add_parser("pin", help="lines of a config that name hub models by their present commits")
+    command.add_argument("models", nargs="+", metavar="NAME=HUB_ID")
+    command.set_defaults(lines=lambda args: pinned(args.models))
     args = parser.parse_args(argv)
     print("\n".join(args.lines(args)))
 

@@ -60,10 +60,16 @@ def check_serving(config: dict[str, Any], cell: tuple[str, ...], suite: str, fol
         what = "its int8 activations" if layout.activations == "int8" else f"format '{asked}'"
         choices = ", ".join(["auto", *formats(at, layout)]) if formats(at, layout) else "another scheme or backend"
         raise UserError(f"{where}: backend '{at}' does not serve {what} at that width and granularity: use {choices}")
-    chosen = rows[-1]["format"]
+    row = rows[-1]
     if folder is not None:
         with about(where):
-            chosen = choose(rows, asked, str(read_config(folder, where).get("model_type")))["format"]
+            row = choose(rows, asked, str(read_config(folder, where).get("model_type")))
+    chosen, gpus = row["format"], spec.gpus(config, cell[0])
+    if "transform" in row and gpus > 1 and backend.startswith("vllm"):
+        raise UserError(
+            f"config: models.{cell[0]}.gpus is {gpus}, and method '{cell[2]}' transforms inputs at run time, which "
+            f"vLLM does not compute on several GPUs: give scheme '{cell[3]}' the format dense"
+        )
     if chosen not in readable:
         raise UserError(
             f"{where} is exported as {chosen} for backend '{spec.backend_of(config)}', which backend '{backend}' of "

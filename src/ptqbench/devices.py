@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ptqbench.errors import UserError
+
 POLL_SECONDS = 2.0
 SLOTS = "PTQBENCH_JOBS_PER_GPU"
 
@@ -31,23 +33,43 @@ def gpu_slots() -> int:
 
 @contextmanager
 def one_device(whole: bool = False) -> Iterator[str]:
-    """Hold one GPU (or one of its slots) for this process and yield ``"cuda"``; yield ``"cpu"`` where there is none.
+    """Hold one GPU (or one of its slots): see :func:`devices`."""
+    with devices(1, whole) as device:
+        yield device
+
+
+@contextmanager
+def devices(count: int = 1, whole: bool = False) -> Iterator[str]:
+    """Hold ``count`` GPUs for this process and yield ``"cuda"``; yield ``"cpu"`` where there is none.
 
     Snakemake counts GPUs but does not assign them, so jobs agree through a lock file per GPU. Small models may share
-    one: ``PTQBENCH_JOBS_PER_GPU=4 snakemake --cores all``. ``whole`` waits for every slot: who measures speed shares
-    with nobody.
+    one: ``PTQBENCH_JOBS_PER_GPU=4 snakemake --cores all``. ``whole`` waits for every slot: who measures speed, or takes
+    several GPUs, shares with nobody. Raises :class:`UserError` where fewer are visible.
     """
-    gpus, slots = visible_gpus(), gpu_slots()
+    gpus = visible_gpus()
     if not gpus:
         yield "cpu"
         return
+    if count > len(gpus):
+        raise UserError(f"{count} GPUs are asked for and {len(gpus)} are visible: lower `gpus` of the model")
     with ExitStack() as held:
-        gpu, first = _first_free(gpus, 1 if whole else slots)
-        held.callback(first.release)
-        for slot in range(1, slots if whole else 1):  # in order, so that two who want all never wait for each other
-            held.enter_context(_lock(gpu, slot))
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_taken(held, gpus, count, whole or count > 1))
         yield "cuda"
+
+
+def _taken(held: ExitStack, gpus: list[str], count: int, whole: bool) -> list[str]:
+    """The GPUs that ``held`` holds from now on."""
+    slots, chosen = gpu_slots(), set[str]()
+    with ExitStack() as turn:
+        if count > 1:  # one at a time gathers several, so that no two wait for what the other has
+            turn.enter_context(_lock("several", 0))
+        while len(chosen) < count:
+            gpu, first = _first_free([gpu for gpu in gpus if gpu not in chosen], 1 if whole else slots)
+            held.callback(first.release)
+            for slot in range(1, slots if whole else 1):  # in order, so that two who want all never wait for each other
+                held.enter_context(_lock(gpu, slot))
+            chosen.add(gpu)
+    return [gpu for gpu in gpus if gpu in chosen]
 
 
 def _first_free(gpus: list[str], slots: int) -> tuple[str, FileLock]:

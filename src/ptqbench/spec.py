@@ -11,6 +11,7 @@ from ptqbench.members import members
 from ptqbench.recipe import FLOAT, normalize
 
 Config = dict[str, Any]
+BESIDE = ("family", "gpus")  # of a model: nothing that is made of it depends on them
 FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "bf16", "none"
 HELD_OUT = {"windows": 16, "length": 256}
 GRID = {"group_size": -1, "symmetric": False}
@@ -24,13 +25,18 @@ def statistics() -> list[str]:
 
 def model_spec(config: Config, model: str) -> dict[str, Any]:
     """A model's name and where it comes from."""
-    source = {key: value for key, value in config["models"][model].items() if key != "family"}
+    source = {key: value for key, value in config["models"][model].items() if key not in BESIDE}
     return {"name": model, "trust_remote_code": False, **source}
 
 
 def family(config: Config, model: str) -> str:
     """What a model is one size of; its own name where the config does not say. Only the report depends on it."""
     return str(config["models"][model].get("family", model))
+
+
+def gpus(config: Config, model: str) -> int:
+    """The GPUs that evaluate a model together."""
+    return int(config["models"][model].get("gpus", 1))
 
 
 def calibration_spec(config: Config, model: str, calibration: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from clone import REPOSITORY
 
 from ptqbench import devices
 from ptqbench.devices import one_device, visible_gpus
+from ptqbench.errors import UserError
 
 TAKE = (
     "import os, time; from ptqbench.devices import one_device\n"
@@ -102,3 +103,26 @@ def test_a_server_has_a_whole_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for process in (small, late):
         process.kill()
         process.wait()
+
+
+def test_a_job_may_hold_several_gpus_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(devices.SLOTS, "2")
+    other, taken = take("0,1,2")
+    assert taken == "0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with devices.devices(2) as device:
+        assert device == "cuda"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,2", "0 is half taken"
+        locks = {lock.name for lock in Path(os.environ["TMPDIR"]).glob("*/*.lock")}
+        assert {"1.0.lock", "1.1.lock", "2.0.lock", "2.1.lock"} <= locks
+        more, beside = take("0,1,2")
+        assert beside == "0", "its other half"
+    for process in (other, more):
+        process.kill()
+        process.wait()
+
+
+def test_more_gpus_than_there_are_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(UserError, match="4 GPUs are asked for and 2 are visible"), devices.devices(4):
+        pass

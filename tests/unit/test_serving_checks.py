@@ -29,6 +29,7 @@ def check(given: dict[str, Any], method: str, scheme: str, suite: str, folder: P
 
 SMOOTH = {"smooth": {"transform": "smooth", "activations": "int8"}}
 SPEED = {"speed": {"kind": "throughput"}}
+ONLINE = {"online": {"transform": [{"rotation": "hadamard"}, {"rotation": "online"}]}}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,17 @@ def test_what_cannot_be_served(given: dict[str, Any], method: str, scheme: str, 
         check(given, method, scheme, suite)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("gpus", "backend"), [(1, "vllm-cuda"), (2, "vllm-cuda"), (2, "transformers")])
+def test_transforms_at_run_time_are_not_for_several_gpus(gpus: int, backend: str, tiny_model: Path) -> None:
+    given = made(methods=ONLINE, backend=backend)
+    given["models"] = {"tiny": {**given["models"]["tiny"], "gpus": gpus}}
+    if gpus == 1 or backend == "transformers":
+        check(given, "online", "w4g32", "perplexity", tiny_model)
+        return
+    with pytest.raises(UserError, match=r"models\.tiny\.gpus is 2, and method 'online' transforms inputs at run time"):
+        check(given, "online", "w4g32", "perplexity", tiny_model)
 
 
 @pytest.mark.parametrize("backend", ["vllm-cuda", "vllm-cpu", "transformers"])

@@ -40,6 +40,7 @@ def specs(config: dict[str, Any]) -> dict[str, str]:
         (("suites", "pairs", "limit"), 7, None),
         (("grid",), [], None),
         (("models", "tiny", "family"), "llama", None),
+        (("models", "tiny", "gpus"), 4, None),
     ],
 )
 def test_a_change_reaches_its_stage_and_all_after_it(keys: tuple[str, ...], value: Any, first: str | None) -> None:

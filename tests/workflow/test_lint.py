@@ -27,10 +27,26 @@ def test_formatting() -> None:
     assert run.returncode == 0, run.stderr
 
 
+PARTS = sorted(REPOSITORY.glob("workflow/presets/paper/*.yaml"))
+PINNED = {name: {"hub": f"org/{name}", "revision": "0" * 40} for name in ("mamba-1.4b", "mamba-2.8b")}
+
+
 @pytest.mark.parametrize("file", ["config.yaml", *sorted(PRESETS)])
 def test_configs_of_the_repository_can_be_planned(file: str) -> None:
     plan = Plan(yaml.safe_load((REPOSITORY / file).read_text()), REPOSITORY)
     assert len(plan.cells) > 1
+
+
+@pytest.mark.parametrize("file", PARTS, ids=lambda file: file.stem)
+def test_parts_of_the_paper_can_be_planned_beside_its_settings(file: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "workflow/presets/paper.yaml").read_text())
+    if file.stem == "mamba":
+        config["models"] |= PINNED
+    for key, part in yaml.safe_load(file.read_text()).items():  # as snakemake does: later files win, lists as a whole
+        config[key] = part if key == "grid" else config[key] | part
+    cells = Plan(config, REPOSITORY).cells
+    assert {cell.model for cell in cells} <= set(config["models"])
+    assert len(cells) > 10
 
 
 def test_the_report_has_captions(clone: Clone) -> None:

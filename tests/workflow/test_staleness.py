@@ -65,6 +65,13 @@ def test_a_model(clone: Clone) -> None:
     assert clone.stale() == everything("second")
 
 
+def test_gpus_that_share_a_model_change_no_result(clone: Clone) -> None:
+    changed = config()
+    changed["models"]["tiny"]["gpus"] = 2
+    clone.configure(changed)
+    assert clone.stale() == set()
+
+
 def test_a_scheme(clone: Clone) -> None:
     changed = config()
     changed["schemes"]["w3g32"] = {"bits": 3, "group_size": 32}

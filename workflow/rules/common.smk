@@ -185,6 +185,17 @@ def server_marker(wildcards):
     return ancient(marker) if marker else []
 
 
+def gpus(wildcards, resources):
+    """The GPUs that evaluate a model together; asking for resources keeps them out of what makes a result stale."""
+    return spec.gpus(config, wildcards.model)
+
+
+def gpu_jobs(wildcards):
+    """What evaluating a model takes of the counted GPUs: one job's share, or several GPUs whole."""
+    count = spec.gpus(config, wildcards.model)
+    return count if count == 1 else count * gpu_slots()
+
+
 def planned():
     """What the report covers, as one canonical JSON."""
     cells = [

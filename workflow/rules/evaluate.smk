@@ -34,8 +34,9 @@ rule evaluate:
         "../../envs/ptqbench.yaml"
     threads: THREADS
     resources:
-        gpu=1,
+        gpu=gpu_jobs,
     params:
+        gpus=gpus,
         spec=specification("evaluate", *CELL, "suite"),
         code=code("evaluate"),
         documents=documents,
@@ -43,5 +44,5 @@ rule evaluate:
         server=server_environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.evaluate --spec {params.spec:q} "
-        "--checkpoint {input.checkpoint} --server {input.server} --server-log {log.server} --out {output} "
-        "> {log.stage} 2>&1"
+        "--checkpoint {input.checkpoint} --gpus {params.gpus} --server {input.server} --server-log {log.server} "
+        "--out {output} > {log.stage} 2>&1"

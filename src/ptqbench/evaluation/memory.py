@@ -16,21 +16,26 @@ CACHE = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
 
 
 def device_name(device: str) -> str:
-    """The GPU's name, or ``cpu``."""
-    return _gpu("name") if device == "cuda" else "cpu"
+    """The GPU's name (``2 x`` it, where two share a model), or ``cpu``."""
+    if device != "cuda":
+        return "cpu"
+    names = _gpus("name")
+    return names[0] if len(names) == 1 else f"{len(names)} x {names[0]}"
 
 
 def server_memory(device: str, log: Path, checkpoint: Path, launcher_pid: int) -> dict[str, float]:
     """Bytes of the ``weights`` as the server loaded them and, at the ``peak``, of all but what it keeps for its cache.
 
-    On a GPU vLLM takes what it is allowed to and gives the rest to the cache, which its log tells the size of. On a CPU
+    On a GPU vLLM takes what it is allowed to and gives the rest to the cache, which its log tells the size of; of
+    several GPUs, which hold equal parts, the log has one. On a CPU
     the weights are those of the files and the peak is the sum over the server's processes, with as much of the cache
     as was written.
     """
     if device == "cuda":
         content = text(log)
-        weights, cache = (float(pattern.findall(content)[-1]) * GIB for pattern in (WEIGHTS, CACHE))
-        return {"weights": weights, "peak": int(_gpu("memory.used")) * 2**20 - cache}
+        used = [int(mebibytes) for mebibytes in _gpus("memory.used")]
+        weights, cache = (len(used) * float(pattern.findall(content)[-1]) * GIB for pattern in (WEIGHTS, CACHE))
+        return {"weights": weights, "peak": sum(used) * 2**20 - cache}
     files = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
     peaks = (_peak(Path(f"/proc/{pid}/status")) for pid in launcher.descendants(launcher_pid))
     return {"weights": files, "peak": sum(peaks)}
@@ -41,7 +46,7 @@ def _peak(status: Path) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def _gpu(field: str) -> str:
-    chosen = os.environ["CUDA_VISIBLE_DEVICES"]  # one GPU: devices.one_device has set it
+def _gpus(field: str) -> list[str]:
+    chosen = os.environ["CUDA_VISIBLE_DEVICES"]  # those of this job: ptqbench.devices has set it
     query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits", "-i", chosen]
-    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().splitlines()

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from ptqbench.devices import one_device
+from ptqbench.devices import devices
 from ptqbench.errors import UserError, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.formats.choice import instead
@@ -24,12 +24,13 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--checkpoint", type=Path, required=True, help="the exported checkpoint's manifest")
     arguments.add_argument("--server", type=Path, nargs="?", help="marker of the serving environment, if it has one")
+    arguments.add_argument("--gpus", type=int, default=1, help="GPUs to hold, where there are any")
     arguments.add_argument("--server-log", type=Path, help="what a server writes; beside the result by default")
     args = arguments.parse_args(argv)
     claim(args.out)
     exported = verify(args.checkpoint)
     served = args.spec["backend"] != "transformers"
-    with one_device(whole=args.spec["suite"]["kind"] in ALONE) as device:
+    with devices(args.gpus, whole=args.spec["suite"]["kind"] in ALONE) as device:
         meter = Meter("cpu" if served else device)  # a server measures for itself
         rows, record = run(args, exported, device)
         result = {
@@ -79,6 +80,7 @@ def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str
         flags=tuple(spec["serves"][exported["format"]]),
         marker=args.server,
         log=args.server_log or args.out.with_suffix(".server.log"),
+        gpus=args.gpus,
     )
     with backend.opened(text, setup) as opened:
         rows = kind.run(opened, suite)

@@ -20,7 +20,9 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ``nvidia-smi`` that shows what it was asked."""
     tool = tmp_path / "nvidia-smi"
     tool.write_text(
-        '#!/bin/sh\ncase "$*" in\n*=name*-i\\ 3) echo NVIDIA H200;;\n*memory.used*-i\\ 3) echo 104448;;\nesac\n'
+        '#!/bin/sh\ncase "$*" in\n*=name*-i\\ 3) echo NVIDIA H200;;\n*memory.used*-i\\ 3) echo 104448;;\n'
+        '*=name*-i\\ 3,5) printf "NVIDIA H200\\nNVIDIA H200\\n";;\n'
+        '*memory.used*-i\\ 3,5) printf "104448\\n103424\\n";;\nesac\n'
     )
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -33,6 +35,15 @@ def test_a_gpu(tmp_path: Path) -> None:
     found = server_memory("cuda", tmp_path / "log", tmp_path, 0)
     assert found == {"weights": 1.5 * GIB, "peak": 102 * GIB - 100.25 * GIB}
     assert device_name("cuda") == "NVIDIA H200"
+
+
+@pytest.mark.usefixtures("driver")
+def test_two_gpus_that_share_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    (tmp_path / "log").write_text(LOG)
+    found = server_memory("cuda", tmp_path / "log", tmp_path, 0)
+    assert found == {"weights": 3 * GIB, "peak": 203 * GIB - 200.5 * GIB}
+    assert device_name("cuda") == "2 x NVIDIA H200"
 
 
 def test_a_cpu(tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ VICUNA = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "inte
 VICUNA |= {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32}
 SHEARED = {**VICUNA, "hidden_size": 2560, "intermediate_size": 6912, "num_attention_heads": 20}
 SHEARED |= {"num_key_value_heads": 20}
+LLAMA_30B = {**VICUNA, "hidden_size": 6656, "intermediate_size": 17920, "num_hidden_layers": 60}
+LLAMA_30B |= {"num_attention_heads": 52, "num_key_value_heads": 52}
+LLAMA_65B = {**VICUNA, "hidden_size": 8192, "intermediate_size": 22016, "num_hidden_layers": 80}
+LLAMA_65B |= {"num_attention_heads": 64, "num_key_value_heads": 64}
+LLAMA_2_70B = {**LLAMA_65B, "intermediate_size": 28672, "num_key_value_heads": 8}
+VICUNA_13B = {**VICUNA, "hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40}
+VICUNA_13B |= {"num_attention_heads": 40, "num_key_value_heads": 40}
 LLAMA_3 = {**VICUNA, "vocab_size": 128256, "intermediate_size": 14336, "num_key_value_heads": 8}
 MIXTRAL = {**LLAMA_3, "model_type": "mixtral", "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2}
 DEEPSEEK = {"hidden_size": 2048, "intermediate_size": 10944, "moe_intermediate_size": 1408, "vocab_size": 102400}
@@ -46,9 +53,11 @@ SIGLIP |= {"num_attention_heads": 16, "image_size": 384, "patch_size": 14}
 # LLaVA-1.5-7B does not write what is LlamaConfig's default
 LLAVA = {"model_type": "llava", "text_config": {"model_type": "llama", "vocab_size": 32064}, "vision_config": CLIP}
 VILA = {"model_type": "llava_llama", "llm_cfg": SHEARED, "vision_tower_cfg": SIGLIP}
+LLAVA_13B = {"model_type": "llava", "text_config": {**VICUNA_13B, "vocab_size": 32064}, "vision_config": CLIP}
 VILA |= {"mm_projector_cfg": {"mm_projector_type": "mlp_downsample"}}
 
 DENSE_7B = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+DENSE_13B = 40 * (4 * 5120**2 + 3 * 5120 * 13824)
 DENSE_3B = 32 * (4 * 2560**2 + 3 * 2560 * 6912)
 GROUPED = 2 * 4096**2 + 2 * 1024 * 4096  # attention with 8 key-value heads of 128
 EXPERTS = 3 * 2048 * (64 * 1408 + 2816)
@@ -71,7 +80,35 @@ class Model:
     tower: bool = False
 
 
+WIDE_70B = 2 * 8192**2 + 2 * 1024 * 8192 + 3 * 8192 * 28672  # a block of Llama 2, 3 and 3.1 of that size
+
 MODELS = {
+    "llama-1-7b": Model(VICUNA, 6.74, DENSE_7B, [4096, 4096, 4096, 11008], ["model.layers.31.mlp.gate_proj"]),
+    "llama-1-13b": Model(VICUNA_13B, 13.02, DENSE_13B, [5120, 5120, 5120, 13824], ["model.layers.39.mlp.up_proj"]),
+    "llama-1-30b": Model(
+        LLAMA_30B,
+        32.53,
+        60 * (4 * 6656**2 + 3 * 6656 * 17920),
+        [6656, 6656, 6656, 17920],
+        ["model.layers.59.self_attn.o_proj"],
+    ),
+    "llama-1-65b": Model(
+        LLAMA_65B,
+        65.29,
+        80 * (4 * 8192**2 + 3 * 8192 * 22016),
+        [8192, 8192, 8192, 22016],
+        ["model.layers.79.mlp.down_proj"],
+    ),
+    "llama-2-70b": Model(
+        LLAMA_2_70B, 68.98, 80 * WIDE_70B, [8192, 8192, 8192, 28672], ["model.layers.79.self_attn.v_proj"]
+    ),
+    "llama-3-70b": Model(
+        {**LLAMA_2_70B, "vocab_size": 128256},
+        70.55,
+        80 * WIDE_70B,
+        [8192, 8192, 8192, 28672],
+        ["model.layers.0.self_attn.q_proj"],
+    ),
     "llama-3-8b": Model(
         LLAMA_3,
         8.03,
@@ -126,6 +163,9 @@ MODELS = {
     "llava-1.5-7b": Model(
         LLAVA, 7.06, DENSE_7B, [4096, 4096, 4096, 11008], ["language_model.model.layers.31.self_attn.q_proj"]
     ),
+    "llava-1.5-13b": Model(
+        LLAVA_13B, 13.35, DENSE_13B, [5120, 5120, 5120, 13824], ["language_model.model.layers.39.mlp.down_proj"]
+    ),
     "llava-1.5-7b with its tower": Model(
         LLAVA,
         7.06,
@@ -133,6 +173,20 @@ MODELS = {
         [4096, 4096, 4096, 11008],
         ["vision_tower.vision_model.encoder.layers.23.mlp.fc2", "language_model.model.layers.0.mlp.up_proj"],
         tower=True,
+    ),
+    "vila-1.5-13b": Model(
+        {**VILA, "llm_cfg": VICUNA_13B},
+        13.48,
+        DENSE_13B,
+        [5120, 5120, 5120, 13824],
+        ["llm.model.layers.39.mlp.up_proj"],
+    ),
+    "llama-3-vila-1.5-8b": Model(
+        {**VILA, "llm_cfg": {**LLAMA_3, "vocab_size": 128259}},
+        8.49,
+        32 * (GROUPED + 3 * 4096 * 14336),
+        [4096, 4096, 4096, 14336],
+        ["llm.model.layers.31.self_attn.k_proj"],
     ),
     "vila-1.5-3b": Model(VILA, 3.14, DENSE_3B, [2560, 2560, 2560, 6912], ["llm.model.layers.31.mlp.down_proj"]),
     "vila-1.5-3b with its tower": Model(

@@ -24,8 +24,8 @@ class Setup:
     """How to evaluate a checkpoint.
 
     ``length`` is the longest prompt of the suite, ``compiled`` whether speed matters more than a quick start; ``flags``
-    are those of the checkpoint's format, ``marker`` the serving environment's (None: this Python's own vLLM) and
-    ``log`` takes what the server writes.
+    are those of the checkpoint's format, ``marker`` the serving environment's (None: this Python's own vLLM), ``log``
+    takes what the server writes, and ``gpus`` share the model where the device is one.
     """
 
     backend: str
@@ -36,6 +36,7 @@ class Setup:
     flags: tuple[str, ...]
     marker: Path | None
     log: Path
+    gpus: int = 1
 
 
 class Text:

@@ -32,7 +32,7 @@ class Backend(Text):
         extra = decompression(getattr(self.config, "quantization_config", None))
         settings = getattr(self.config, "quantization_config", None)
         if settings and is_packed_mixture(folder, settings):
-            self.model = load(folder, self.config, settings, dtype).to(device).eval()
+            self.model = placed(load(folder, self.config, settings, dtype), device).eval()
             return
         options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
         model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
@@ -40,7 +40,7 @@ class Backend(Text):
             raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
         if settings and settings.get("transform_config"):
             transform_inputs(model, folder, settings["transform_config"])
-        self.model = model.to(device).eval()  # and no dtype: rotary frequencies stay in float32
+        self.model = placed(model, device).eval()
 
     def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
         """See :func:`ptqbench.evaluation.perplexity.token_losses`."""
@@ -73,6 +73,17 @@ class Backend(Text):
     def record(self) -> dict[str, Any]:
         """What only the backend can measure: nothing."""
         return {}
+
+
+def placed(model: Any, device: str) -> Any:
+    """The model on the device, or its blocks in turn on all GPUs that this process sees; rotary parts keep float32."""
+    if device != "cuda" or torch.cuda.device_count() == 1:
+        return model.to(device)
+    from accelerate import dispatch_model, infer_auto_device_map
+    from accelerate.utils import get_balanced_memory
+
+    whole = {"no_split_module_classes": model._no_split_modules}
+    return dispatch_model(model, infer_auto_device_map(model, get_balanced_memory(model, **whole), **whole))
 
 
 @contextmanager

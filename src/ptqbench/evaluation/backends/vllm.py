@@ -105,6 +105,7 @@ def command(config: Any, setup: Setup) -> Command:
     flags = ["--max-model-len", str(setup.length + 1), *COMMON, *setup.flags]
     flags += () if setup.compiled else scoring(setup)
     flags += ["--trust-remote-code"] if setup.remote else []
+    flags += ["--tensor-parallel-size", str(setup.gpus)] if setup.device != "cpu" and setup.gpus > 1 else []
     if config.dtype is not None:  # by default a float32 model would be served in 16 bits
         flags += ["--dtype", str(config.dtype).removeprefix("torch.")]
     # the token more is not read back: no position beyond the model's
@@ -120,7 +121,7 @@ def scoring(setup: Setup) -> tuple[str, ...]:
 
     Such servers do not measure what memory is free, which others take and give back: their caches are of a fixed size.
     """
-    shared = setup.device != "cpu" and gpu_slots() > 1
+    shared = setup.device != "cpu" and setup.gpus == 1 and gpu_slots() > 1
     share = MEMORY / gpu_slots() if shared else MEMORY
     flags = ("--enforce-eager", "--gpu-memory-utilization", f"{share:.3f}")
     if not shared:

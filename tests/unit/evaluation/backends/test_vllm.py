@@ -145,6 +145,15 @@ def test_the_command_line(setup: Setup, tiny_model: Path) -> None:
     assert not {name for name in fast.variables if "CPU" in name}
 
 
+def test_several_gpus_share_a_model(setup: Setup, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTQBENCH_JOBS_PER_GPU", "4")
+    config = Text(tiny_model, False).config
+    flags = command(config, replace(setup, backend="vllm-cuda", device="cuda", gpus=2)).flags
+    assert flags[flags.index("--tensor-parallel-size") + 1] == "2"
+    assert "--kv-cache-memory-bytes" not in flags, "whole ones"
+    assert "--tensor-parallel-size" not in command(config, replace(setup, gpus=2)).flags, "there is no GPU"
+
+
 def test_servers_that_share_a_gpu_measure_nothing(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     on_gpu = replace(setup, backend="vllm-cuda", device="cuda")
     assert scoring(on_gpu) == ("--enforce-eager", "--gpu-memory-utilization", "0.800")

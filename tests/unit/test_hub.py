@@ -1,0 +1,43 @@
+"""Models of the hub by their commits; the hub itself is replaced."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import yaml
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from ptqbench.__main__ import main
+
+COMMITS = {"org/Model-7B": "a" * 40, "other/thing": "b" * 40}
+
+
+class Hub:
+    """What ``huggingface_hub.HfApi`` says of two models, and that it cannot be reached for any other."""
+
+    def model_info(self, hub: str) -> SimpleNamespace:
+        if hub not in COMMITS:
+            raise LocalEntryNotFoundError("no network")
+        return SimpleNamespace(sha=COMMITS[hub])
+
+
+@pytest.fixture(autouse=True)
+def _hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+
+
+def test_lines_of_a_config(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["pin", "org/Model-7B", "mine=other/thing"])
+    assert yaml.safe_load(capsys.readouterr().out) == {
+        "models": {
+            "model-7b": {"hub": "org/Model-7B", "revision": "a" * 40},
+            "mine": {"hub": "other/thing", "revision": "b" * 40},
+        }
+    }
+
+
+def test_a_hub_that_does_not_answer_is_one_line() -> None:
+    with pytest.raises(SystemExit, match=r"cannot ask the hub for org/none .*check the id"):
+        main(["pin", "org/none"])
