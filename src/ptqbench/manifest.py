@@ -115,11 +115,12 @@ def verify(manifest: Path) -> dict[str, Any]:
 
 
 class Verifier:
-    """The digests of an artifact's files, computed by threads while other files are already in use."""
+    """The digests of an artifact's files, computed by threads while others are in use already; none without it."""
 
-    def __init__(self, manifest: Path) -> None:
-        self._manifest, self._threads = manifest, ThreadPoolExecutor(HASHING)
-        places = {manifest.parent / name: expected for name, expected in load(manifest)["files"].items()}
+    def __init__(self, manifest: Path | None) -> None:
+        self._manifest, self._threads = manifest or Path(), ThreadPoolExecutor(HASHING)
+        files = load(manifest)["files"] if manifest else {}
+        places = {self._manifest.parent / name: expected for name, expected in files.items()}
         self._found = {file: self._threads.submit(_problem, file, expected, True) for file, expected in places.items()}
 
     def check(self, file: Path) -> None:

@@ -99,6 +99,11 @@ def traits(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     return [members(folder)[member["name"]] for folder, member in member_list(recipe)]
 
 
+def reads_statistics(recipe: dict[str, Any]) -> bool:
+    """Whether a recipe reads the statistics of the float model, or makes all its own behind the quantized prefix."""
+    return not recipe["propagate"] or any(trait.get("READS_STATISTICS") for trait in traits(recipe))
+
+
 def strategy(recipe: dict[str, Any]) -> list[str]:
     """The classes of a method, in the taxonomy's order; RTN has none."""
     found = {trait.get(key) for trait in traits(recipe) for key in ("STRATEGY", "ALSO")}

@@ -80,6 +80,18 @@ def test_a_scheme(clone: Clone) -> None:
     assert clone.stale() == cell("rtn", "w3g32") | cell("gptq", "w3g32")
 
 
+def test_a_method_that_propagates_needs_no_statistics(clone: Clone) -> None:
+    changed = config()
+    tiny.write_model(clone.root / "resources/models/second", seed=1)
+    changed["models"]["second"] = {"path": "resources/models/second"}
+    changed["methods"]["behind"] = {"rounding": "gptq", "propagate": True}
+    changed["grid"].append({**changed["grid"][0], "models": ["second"], "methods": ["behind"], "schemes": ["w4g32"]})
+    clone.configure(changed)
+    stages = {stage for stage, _ in clone.stale()}
+    assert "statistics" not in stages
+    assert {"prepare", "calibrate", "quantize", "export", "evaluate"} <= stages
+
+
 def test_a_method(clone: Clone) -> None:
     changed = config()
     changed["methods"]["gptq-damped"] = {"rounding": {"gptq": {"damp": 0.1}}}

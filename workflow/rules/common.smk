@@ -18,7 +18,7 @@ from ptqbench.formats import choice
 from ptqbench.locks import enter
 from ptqbench.manifest import canonical, write_text
 from ptqbench.plan import Cell, Plan
-from ptqbench.recipe import FLOAT, modules, normalize
+from ptqbench.recipe import FLOAT, modules, normalize, reads_statistics
 from ptqbench.reporting.names import diagnosis_pages
 from ptqbench.stages import evaluate
 
@@ -167,6 +167,15 @@ def codes(wildcards):
     """The quantized cell to pack: schemes that differ in their format alone share it."""
     cell = Cell(*(wildcards[name] for name in CELL))
     return f"{RESULTS}/quantized/{PLAN.codes(cell).path}/manifest.json"
+
+
+def statistics_of(wildcards):
+    """The statistics that a cell reads: none where it makes its own behind the quantized prefix."""
+    recipe = normalize(wildcards.method, config["methods"][wildcards.method])
+    mixed = config["schemes"][wildcards.scheme]["bits"] == "mixed"
+    if not (mixed or reads_statistics(recipe)):
+        return []
+    return f"{RESULTS}/statistics/{wildcards.model}/{wildcards.calibration}/manifest.json"
 
 
 def serve_lock(wildcards):

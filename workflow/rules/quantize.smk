@@ -7,7 +7,7 @@ rule quantize:
     input:
         model=rules.prepare.output,
         calibration=rules.calibrate.output,
-        statistics=rules.statistics.output,
+        statistics=statistics_of,
         parts=[
             f"{CODES}/part-{part}-of-{SCATTER}/manifest.json"
             for part in range(SCATTER)
@@ -38,7 +38,7 @@ use rule quantize as quantize_part with:
     input:
         model=rules.prepare.output,
         calibration=rules.calibrate.output,
-        statistics=rules.statistics.output,
+        statistics=statistics_of,
         parts=[],
     output:
         f"{CODES}/part-{{part}}-of-{SCATTER}/manifest.json",

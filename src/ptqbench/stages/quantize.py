@@ -19,7 +19,7 @@ from ptqbench.stages.parts import gather, span
 def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
-    arguments.add_argument("--statistics", type=Path, required=True, help="the statistics' manifest")
+    arguments.add_argument("--statistics", type=Path, nargs="?", help="the statistics' manifest, if the cell reads any")
     arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
     arguments.add_argument("--batch-size", type=int, default=8, help="sequences per forward pass, if there are any")
     arguments.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this job makes")
@@ -54,9 +54,8 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     calibration = read_calibration(args.calibration.parent, checkpoint.folder)
     torch.set_grad_enabled(False)
-    cell = PropagatedCell(
-        checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), calibration
-    )
+    folders = (args.statistics or Path("none/manifest.json")).parent
+    cell = PropagatedCell(checkpoint, recipe, scheme_grid(scheme, recipe), folders, torch.device(device), calibration)
     cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], checkpoint.n_blocks)
     with torch.enable_grad():
         cell.prepare()

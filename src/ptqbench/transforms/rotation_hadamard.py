@@ -24,7 +24,7 @@ Rotations = dict[str, Any]
 
 def prepare(cell: Cell, r2: bool, seed: int) -> Rotations:
     """Draw R1 and, where values have heads, every block's R2."""
-    width = cell.state(cell.stream[0]).value_width if r2 else None
+    width = cell.state_of(cell.stream[0], {}, None).value_width if r2 else None
     first: list[Tensor | None] = [None] * cell.stream[0]
     heads = [random_hadamard(width, seed + 1 + block).matrix() if width else None for block in range(len(cell.stream))]
     r1 = random_hadamard(int(cell.checkpoint.text_config["hidden_size"]), seed)

@@ -29,6 +29,7 @@ from ptqbench.transforms import rotation_hadamard
 STRATEGY = "rotation"
 ALSO = "optimization"
 SCATTERS = False
+READS_STATISTICS = True  # while it learns, before any block is quantized
 DEFAULTS = {"steps": 120, "rate": 1.0, "objective": "block", "seed": 0}
 
 Rotations = dict[str, Any]

@@ -15,6 +15,7 @@ from ptqbench.models.skeleton import Skeleton
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.site import QuantizedBlock
+from ptqbench.recipe import normalize, reads_statistics
 from ptqbench.transforms import salience
 
 GRID = Grid(3, 32)
@@ -110,6 +111,24 @@ def test_propagated_stream_is_the_quantized_model(model: tuple[Path, Path], meth
         original.load_state_dict(tensors)
         found = original(input_ids=tokens()).logits
     assert ((found - expected).norm() / expected.norm()).item() < 0.02
+
+
+METHODS = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())["methods"]
+OWN = {name: method for name, method in METHODS.items() if not reads_statistics(normalize(name, method))}
+FAST = {"learned": {"epochs": 1}, "signround": {"iterations": 2}}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_reads_no_statistics_needs_none(model: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    method = {key: {part: FAST[part]} if (part := str(value)) in FAST else value for key, value in OWN[name].items()}
+    assert len(propagated((model[0], tmp_path / "none"), method)) == 2
+
+
+def test_what_reads_statistics() -> None:
+    assert {"gptaq", "omniquant", "autoround", "gptq-propagated"} <= set(OWN)
+    assert not set(OWN) & {"gptq", "awq", "quip", "spinquant"}
+    learned = {"transform": {"rotation": "learned"}, "rounding": "gptq", "propagate": True}
+    assert reads_statistics(normalize("learned", learned)), "before any block is quantized"
 
 
 def test_propagation_sees_the_quantized_prefix(model: tuple[Path, Path]) -> None:
