@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks/gpu.py"
 
 
 @pytest.mark.parametrize("shape", ["tiny", "tiny-mixtral"])
@@ -23,6 +23,7 @@ def test_a_tiny_shape_on_the_cpu(
         f"--shape {shape} --device cpu --layers 2 --samples 8 --length 32 --batch-size 4 --group-size 32 --epochs 1"
     )
     rows = "--rows check,shared,propagated,cached --methods gptq,quip"
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *settings.split(), *rows.split(), "--out", str(out)])
     try:
         runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -40,6 +41,7 @@ def test_training_of_few_epochs_is_scaled_by_what_it_consists_of(
 ) -> None:
     out = tmp_path / "gpu.csv"
     settings = "--shape tiny --device cpu --layers 1 --samples 4 --length 16 --batch-size 4 --group-size 32 --epochs 2"
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *settings.split(), "--rows", "omniquant", "--out", str(out)])
     try:
         runpy.run_path(str(SCRIPT), run_name="__main__")

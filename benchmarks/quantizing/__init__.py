@@ -1,0 +1,1 @@
+"""What ``benchmarks/gpu.py`` and ``benchmarks/scatter.py`` are made of."""
