@@ -79,6 +79,7 @@ def variants(bench: Bench) -> None:
             run = partial(launch, block, bench.grid, *outputs, rows=rows_, warps=warps, chunk=chunk)
             words = f"{rows_} a program, chunks of {chunk}, {warps} warps: {1e6 * clock(run, 9):.0f} us"
             print(f"   kernel, {m} rows: {words}", flush=True)
+    block_sizes(bench)
     for n, size in product((4096, 14336), (1024, 2048, 4096, 1 << 20)):
         x = torch.randn(bench.args.batch_size * bench.args.length, n, device=device, dtype=torch.bfloat16)
         before, hessian.BLOCK = hessian.BLOCK, size
@@ -98,6 +99,25 @@ def variants(bench: Bench) -> None:
         )
         skeleton.SHARE = kept
     print(f"   the same statistics from host memory: {torch.equal(*found)}", flush=True)
+
+
+def block_sizes(bench: Bench) -> None:
+    """GPTQ's loop with blocks and panels of other sizes; the codes are the same."""
+    clock, device, kept = partial(timed_call, bench.device), bench.device, gptq.PANEL
+    for m, n in ((4096, 4096), (28672, 4096), (4096, 14336)):
+        square = torch.randn(n, n, device=device)
+        square = square @ square.T / n + torch.eye(n, device=device)
+        order = torch.arange(n, device=device)
+        factor = upper_factor(square, order, square.diagonal(), 0.01)
+        assert factor.upper is not None
+        linear, pivots = feedback(factor.upper)
+        whole = Problem(torch.randn(m, n, device=device), square, bench.grid, minmax.bounds)
+        columns = gptq.in_order(whole, order)
+        for size, panel in product((64, 128, 256), (4, 8, 16)):
+            gptq.PANEL = panel
+            seconds = clock(partial(gptq.solve, columns, linear, pivots, whole, None, size))
+            print(f"   GPTQ, {m} x {n}: blocks of {size}, panels of {panel}: {1e3 * seconds:.2f} ms", flush=True)
+    gptq.PANEL = kept
 
 
 def trailing_products(weight: Tensor, linear: Tensor) -> None:

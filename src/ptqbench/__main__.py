@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from ptqbench.errors import UserError, user_facing
-from ptqbench.hub import pinned
+from ptqbench.pin import pinned
 from ptqbench.reporting.answer import answer
 from ptqbench.reporting.compare import differences, told
 from ptqbench.reporting.recommend import (
