@@ -175,7 +175,9 @@ def statistics_of(wildcards):
     mixed = config["schemes"][wildcards.scheme]["bits"] == "mixed"
     if not (mixed or reads_statistics(recipe)):
         return []
-    return f"{RESULTS}/statistics/{wildcards.model}/{wildcards.calibration}/manifest.json"
+    return (
+        f"{RESULTS}/statistics/{wildcards.model}/{wildcards.calibration}/manifest.json"
+    )
 
 
 def serve_lock(wildcards):
