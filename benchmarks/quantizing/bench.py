@@ -19,6 +19,7 @@ from ptqbench.models.skeleton import Skeleton
 from ptqbench.pipeline import Download
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.propagate import PropagatedCell
+from ptqbench.quantize.records import SOUND
 from ptqbench.recipe import normalize
 from ptqbench.stages.common import write
 from quantizing.clock import peak, stage_times, sync
@@ -95,9 +96,13 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
         stamps = [time.perf_counter()]
         with stage_times(self.device) as spent:
-            for _ in run():
+            made = []
+            for result in run():
                 sync(self.device)
                 stamps.append(time.perf_counter())
+                made += result[0].records if result else []
+        if unsound := [record["fallback"] for record in made if record.get("identity_error", 0.0) > SOUND]:
+            raise ValueError(f"{name}: {unsound[0]}")
         laps = [after - before for before, after in pairwise(stamps)]
         first = laps.pop(0) if once else 0.0
         row = {

@@ -113,9 +113,10 @@ def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     """What a recommendation of ``cell`` (a row of ``cells``) may not hide."""
     said = []
     dense = [line for line in cell["fallbacks"] if line.startswith("served dense")]
-    layers = len(cell["fallbacks"]) - len(dense)
+    others = [line for line in cell["fallbacks"] if line not in dense]
+    layers = len(others)
     if layers:
-        said.append(f"{layers} layer{'s' if layers > 1 else ''} fell back to nearest rounding")
+        said.append(f"{layers} layer{'s' if layers > 1 else ''} did not run as asked: {others[0]}")
     if cell["format"] == "dense":
         reason = dense[0].removeprefix("served dense") if dense else ": as asked"
         said.append(f"served dense, so it needs the memory and has the speed of the float model{reason}")

@@ -167,7 +167,7 @@ def test_candidates_carry_what_may_not_be_hidden() -> None:
     assert only.drop == {"ppl wiki": (0.01, 0.002)}
     assert only.serve == "vllm serve results/packed/m --q h"
     fell, dense, unpaired = only.caveats
-    assert "1 layer fell back" in fell
+    assert "1 layer did not run as asked: 0.q: not factored" in fell
     assert "served dense" in dense
     assert "no kernel" in dense
     assert "item by item" in unpaired
