@@ -30,8 +30,10 @@ $(VENV)/.ptqbench: envs/ptqbench.yaml
 	$(VENV)/bin/pip install --quiet $(PINS)
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.ptqbench envs/dev.txt
+# a CPU build of torch brings no Triton, whose interpreter the kernels are tested in
+$(VENV)/.dev: $(VENV)/.ptqbench envs/dev.txt envs/kernels.txt
 	$(VENV)/bin/pip install --quiet --requirement envs/dev.txt
+	$(VENV)/bin/python -c 'import triton' 2> /dev/null || $(VENV)/bin/pip install --quiet --requirement envs/kernels.txt
 	touch $@
 
 # the environments of vLLM, which `backend: auto` then uses

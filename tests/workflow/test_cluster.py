@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import fake_slurm
@@ -20,7 +21,7 @@ def cluster(tmp_path: Path) -> tuple[Clone, dict[str, str]]:
     clone = make(tmp_path / "clone")
     folder = fake_slurm.install(tmp_path / "slurm")
     (clone.root / "preset.yaml").write_text(yaml.safe_dump(PRESET, sort_keys=False))
-    return clone, {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    return clone, {"PATH": os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
 def submit(cluster: tuple[Clone, dict[str, str]], *targets: str, **variables: str) -> str:

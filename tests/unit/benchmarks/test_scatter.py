@@ -1,24 +1,32 @@
-"""The benchmark of scattered cells runs anywhere, and its jobs make the same codes."""
+"""The benchmark of scattered cells asks the workflow for what it says (that scattering works: tests/workflow)."""
 
 from __future__ import annotations
 
-import csv
-import os
-import subprocess
-import sys
+import argparse
+import runpy
 from pathlib import Path
 
+import pytest
+import yaml
 from clone import REPOSITORY
 
+from ptqbench.errors import UserError
+from ptqbench.plan import Cell, Plan
 
-def test_two_jobs_beside_one(tmp_path: Path) -> None:
-    out = tmp_path / "scatter.csv"
-    settings = "--shape tiny --layers 4 --samples 4 --length 64 --group-size 32 --method quip"
-    command = [sys.executable, "benchmarks/scatter.py", *settings.split(), "--out", str(out)]
-    env = {**os.environ, "PYTHONPATH": "src", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    with open(out, newline="") as stream:
-        one, two = csv.DictReader(stream)
-    assert (one["jobs"], two["jobs"]) == ("1", "2")
-    assert float(two["speedup"]) > 0
+
+@pytest.mark.parametrize(("method", "scatter"), [("magr+gptq", 1), ("quip", 2), ("gptq", 4)])
+def test_its_config_can_be_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, scatter: int) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    benchmark = runpy.run_path(str(REPOSITORY / "benchmarks/scatter.py"))
+    args = argparse.Namespace(samples=4, length=64, group_size=32, method=method)
+    benchmark["write_model"](tmp_path / "model", "tiny", 4, "cpu")
+    benchmark["write_text"](tmp_path / "text.txt", 2 * args.samples * args.length)
+    benchmark["configure"](tmp_path, args, scatter)
+    (tmp_path / "workflow").symlink_to(REPOSITORY / "workflow")
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    plan = Plan(config, tmp_path)
+    assert Cell("model", "text", "cell", "w4") in plan.cells
+    assert benchmark["CELL"] in [str(path) for path in plan.outputs(Path("results"))]
+    assert benchmark["STATISTICS"] in [str(path) for path in plan.outputs(Path("results"))]
+    with pytest.raises(UserError, match="scatter"):  # so it is heeded
+        Plan({**config, "scatter": scatter + 1, "methods": {"cell": {"rounding": "gptaq"}}}, tmp_path)
