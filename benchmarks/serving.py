@@ -8,7 +8,8 @@ is written after every row, so that a run that is cut short keeps what it measur
 Python, or `make serve-cuda`; without one `make serve-cpu`. Room on disk: 22 GB.
 
 `--weights w4g128 w4g128-marlin w4g128-humming bf16` measures the 4-bit weights by vLLM's own choice of a kernel
-(Machete on Hopper), by Marlin and by Humming.
+(Machete on Hopper), by Marlin and by Humming. `--profile` records a few steps of decoding of each at batch 1, after
+it was measured, and writes what every kernel takes of a token beside the table: `serving_token.csv`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import token_trace
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -134,17 +136,31 @@ def write_checkpoint(folder: Path, shape: dict[str, int], quantized: bool) -> Pa
 
 
 def measure(
-    folder: Path, suite: dict[str, Any], backend: str, device: str, marker: Path | None, log: Path
+    folder: Path,
+    suite: dict[str, Any],
+    backend: str,
+    device: str,
+    marker: Path | None,
+    log: Path,
+    tokens: list[pl.DataFrame] | None,
 ) -> Iterator[dict[str, Any]]:
-    """Serve one checkpoint and run the throughput suite on it."""
+    """Serve one checkpoint and run the throughput suite on it; at last a token's kernels are added to ``tokens``."""
     text = Text(folder, remote=False)
     length = throughput.longest(suite, text.context)
-    setup = Setup(backend, device, False, length, throughput.COMPILED and device == "cuda", (), marker, log)
+    traces = log.with_suffix(".traces")
+    flags = () if tokens is None else token_trace.flags(traces)
+    setup = Setup(backend, device, False, length, throughput.COMPILED and device == "cuda", flags, marker, log)
     with vllm.opened(text, setup) as opened:
         record = opened.record()
         kernels = ", ".join(sorted(set(KERNEL.findall(log.read_text(errors="replace")))))
         for row in throughput.measured(opened, suite):
             yield {**row, "kernel": kernels, "device": record["device"], "server": record["server"]}
+        if tokens is not None:
+            prompt = throughput.Prompts(text.config.vocab_size, suite["prompt_tokens"]).take(1)[0]
+            try:
+                tokens.append(token_trace.record(opened.client, prompt, traces, text.config.num_hidden_layers))
+            except (OSError, ValueError) as error:  # what was measured stands, and the next weights are measured
+                print(f"{log.stem}: no profile: {error}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -177,6 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=throughput.REPEATS)
     parser.add_argument("--folder", type=Path, help="where the checkpoints are written, and removed")
     parser.add_argument("--server", type=Path, help="marker of a serving environment, instead of the usual one")
+    parser.add_argument("--profile", action="store_true", help="record what a token's time goes to")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--logs", type=Path, default=LOGS, help="where the servers' logs are kept")
     args = parser.parse_args(argv)
@@ -186,6 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     suite = {key: vars(args)[key] for key in ("batches", "prompt_tokens", "output_tokens", "repeats")}
     args.logs.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    tokens: list[pl.DataFrame] = []
     with one_device(whole=True) as device, tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for name in args.weights:
             begun, made = time.perf_counter(), Path(folder) / name.partition("-")[0]
@@ -195,11 +213,17 @@ def main(argv: list[str] | None = None) -> None:
             shared = {"shape": args.shape, "weights": name, "date": date.today().isoformat(), **suite}
             del shared["batches"], shared["repeats"]
             with variables(WEIGHTS[name]):
-                for row in measure(made, suite, backend, device, marker, args.logs / f"{name}.server.log"):
+                log, recorded = args.logs / f"{name}.server.log", [] if args.profile else None
+                for row in measure(made, suite, backend, device, marker, log, recorded):
                     rows.append({**shared, **row})
                     save(rows, args.out)
+            tokens += [table.insert_column(0, pl.lit(name).alias("weights")) for table in recorded or []]
+            if tokens:
+                pl.concat(tokens).write_csv(args.out.with_name(f"{args.out.stem}_token.csv"))
             tell(f"{name}: measured", begun)
     show(pl.DataFrame(rows, infer_schema_length=None))
+    if args.profile and len(tokens) < len(args.weights):
+        sys.exit("not all weights have a profile")
 
 
 def show(table: pl.DataFrame) -> None:

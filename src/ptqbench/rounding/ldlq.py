@@ -37,7 +37,7 @@ def round_site(problem: Problem, damp: float, act_order: bool, passes: int, bloc
     factor.upper = None
     damping = factor.damp * diagonal.mean()
     if passes:
-        damped = problem.hessian[order][:, order]
+        damped = problem.hessian[order][:, order] if act_order else problem.hessian.clone()
         damped.diagonal().copy_(diagonal[order] + damping)
     for index in range(passes):
         codes = greedy_pass(columns, codes, damped, problem, block_size)

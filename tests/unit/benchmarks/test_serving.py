@@ -24,7 +24,9 @@ def benchmark() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(REPOSITORY / "benchmarks")
+        spec.loader.exec_module(module)
     return module
 
 
@@ -101,3 +103,17 @@ def test_a_run_that_is_cut_short_keeps_its_rows(
     assert "tokens_per_second" in table["metric"].to_list()
     assert within(20, lambda: not any(map(alive, started(pids))))
     assert not list(tmp_path.glob("tmp*")), "the checkpoints are removed"
+
+
+def test_a_server_that_cannot_record_is_measured_all_the_same(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("FAKE_VLLM_PIDS", str(tmp_path / "pids"))
+    marker = fake_environment(tmp_path / "environment")
+    few = ["--batches", "1", "--prompt-tokens", "8", "--output-tokens", "4", "--repeats", "1", "--profile"]
+    with pytest.raises(SystemExit, match="not all weights have a profile"):
+        benchmark.main(["--shape", "tiny", "--server", str(marker), "--folder", str(tmp_path), *few, "--out", "m.csv"])
+    assert pl.read_csv("m.csv")["weights"].unique(maintain_order=True).to_list() == ["w4g128", "bf16"]
+    assert "bf16.server: no profile: " in capsys.readouterr().err
