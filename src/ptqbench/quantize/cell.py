@@ -14,6 +14,7 @@ from torch import Tensor
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.sight import Calibration
 from ptqbench.pipeline import ahead, received, upload
+from ptqbench.quantize.factor import trusting
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.records import settle
 from ptqbench.quantize.site import QuantizedBlock, member, module_of, nearest_losses, quantize_site
@@ -125,12 +126,20 @@ class Cell:
         for index, (tensors, statistics) in zip(self.span, source or self.stored(), strict=True):
             state = self.state_of(index, tensors, statistics)
             records = self.transform(state)
-            result = QuantizedBlock()
-            for site in state.sites:
-                quantize_site(state, site, self.recipe, state.grids.get(site.name, self.grid), result)
+            with trusting() as sound:
+                result = self._rounded(state)
+            if sound and not torch.stack(sound).all():
+                result = self._rounded(state)
             result.tensors = changed_tensors(state, tensors, result)
             settle(result.records + records)
             yield result, records
+
+    def _rounded(self, state: BlockState) -> QuantizedBlock:
+        """All sites of a block, rounded."""
+        result = QuantizedBlock()
+        for site in state.sites:
+            quantize_site(state, site, self.recipe, state.grids.get(site.name, self.grid), result)
+        return result
 
     def stored(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """Each block's tensors and statistics from disk, on the device; the next block's are read meanwhile."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +27,23 @@ class Factor:
     dtype: str
 
 
+_trusted: list[Tensor] | None = None
+
+
+@contextmanager
+def trusting() -> Iterator[list[Tensor]]:
+    """Inside, first factorizations are used unseen, so that nobody waits for a device: the list says which were sound.
+
+    Where one was not, what was made of it is worth nothing, and is to be made again outside, where the ladder is.
+    """
+    global _trusted
+    before, _trusted = _trusted, []
+    try:
+        yield _trusted
+    finally:
+        _trusted = before
+
+
 def upper_factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float) -> Factor:
     """``R`` of the damped Hessian ``[n, n]`` with its columns in ``order``, in its dtype.
 
@@ -32,12 +51,16 @@ def upper_factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float) 
     ``J H J = L Lᵀ`` gives ``R = J L J``: one Cholesky factorization. ``(H + λI)⁻¹ = UᵀU`` with GPTQ's ``U = R⁻¹``, and
     neither of the two inverses is needed: see :func:`feedback`.
     """
+    if _trusted is not None:
+        upper, sound = _factor(hessian, order, diagonal, damp, hessian.dtype)
+        _trusted.append(sound)
+        return Factor(upper, damp, 1, str(hessian.dtype).removeprefix("torch."))
     attempts, step = 0, damp
     while not attempts or step <= LARGEST_DAMP:
         for dtype in dict.fromkeys((hessian.dtype, torch.float64)):
             attempts += 1
-            upper = _factor(hessian, order, diagonal, step, dtype)
-            if upper is not None:
+            upper, sound = _factor(hessian, order, diagonal, step, dtype)
+            if sound:
                 return Factor(upper.to(hessian.dtype), step, attempts, str(dtype).removeprefix("torch."))
         step = step * LADDER if step > 0 else SMALLEST_DAMP
     return Factor(None, damp, attempts, "float64")
@@ -58,7 +81,7 @@ def inverse(upper: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(upper, identity, upper=True)
 
 
-def _factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float, dtype: torch.dtype) -> Tensor | None:
+def _factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     backwards = order.flip(0)
     matrix = torch.empty_like(hessian, dtype=dtype)
     for rows, part in zip(matrix.split(ROWS), backwards.split(ROWS), strict=True):
@@ -68,8 +91,7 @@ def _factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float, dtype
     lower = matrix.mT  # column-major, as the solver wants it: factored in place, the faster triangle on a GPU
     torch.linalg.cholesky_ex(lower, out=(lower, info))
     reverse(matrix.view(-1))
-    sound = (info == 0) & torch.isfinite(matrix.diagonal()).all()
-    return lower if bool(sound) else None
+    return lower, (info == 0) & torch.isfinite(matrix.diagonal()).all()
 
 
 def reverse(values: Tensor) -> None:

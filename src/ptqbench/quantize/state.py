@@ -15,6 +15,18 @@ from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.orthogonal import Rotation, turn
 from ptqbench.statistics.hessian import unfold
 
+MOMENTS = ("hessian", "mean_abs", "max_abs")
+
+
+def check_finite(tensors: dict[str, Tensor], where: str) -> None:
+    """Refuse, by name, tensors (on one device) that are not finite."""
+    if not tensors:
+        return
+    sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors.values()])
+    for name, total in zip(tensors, sums.tolist(), strict=True):
+        if not math.isfinite(total):
+            raise UserError(f"{where}: {name} is not finite: the float model overflowed there")
+
 
 @dataclass
 class SiteStatistics:
@@ -33,13 +45,9 @@ class SiteStatistics:
     prior: float = 0.0
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], site: str, device: torch.device, where: str) -> SiteStatistics:
-        """Take one site out of the tensors of a statistics file; values that are not finite are refused by name."""
-        found = {key: tensors.pop(f"{site}.{key}").to(device) for key in ("hessian", "mean_abs", "max_abs")}
-        sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in found.values()])
-        for key, total in zip(found, sums.tolist(), strict=True):
-            if not math.isfinite(total):
-                raise UserError(f"{where}: {site}.{key} is not finite: the float model overflowed there")
+    def from_tensors(cls, tensors: dict[str, Tensor], site: str) -> SiteStatistics:
+        """Take one site out of the tensors of a statistics file."""
+        found = {key: tensors.pop(f"{site}.{key}") for key in MOMENTS}
         hessian = unfold(found.pop("hessian"), len(found["mean_abs"]))
         return cls(hessian, found["mean_abs"], found["max_abs"], int(tensors[f"{site}.tokens"]))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ptqbench.models.adapter import Site
-from ptqbench.quantize.state import SiteStatistics
+from ptqbench.quantize.state import MOMENTS, SiteStatistics, check_finite
 
 WEIGHT = 1 / 8  # of the prior, in tokens per channel
 
@@ -23,9 +23,12 @@ WEIGHT = 1 / 8  # of the prior, in tokens per channel
 def read_statistics(
     tensors: dict[str, Tensor], sites: Iterable[Site], device: torch.device, where: str
 ) -> dict[str, SiteStatistics]:
-    """The statistics of ``sites`` from a file's tensors, those of experts shrunk."""
+    """The statistics of ``sites`` from a file's tensors, those of experts shrunk; refused if not finite."""
     sites = tuple(sites)
-    found = {site.name: SiteStatistics.from_tensors(tensors, site.name, device, where) for site in sites}
+    names = [f"{site.name}.{key}" for site in sites for key in MOMENTS]
+    tensors |= {name: tensors[name].to(device) for name in names}
+    check_finite({name: tensors[name] for name in names}, where)
+    found = {site.name: SiteStatistics.from_tensors(tensors, site.name) for site in sites}
     power = mean_power([found[site.name] for site in sites if site.routed and not shares_input(site, sites)])
     for site in sites:
         if site.routed:
@@ -44,10 +47,10 @@ def shares_input(site: Site, sites: Iterable[Site]) -> bool:
     return any(base.name == site.routed and base.producer == site.producer for base in sites)
 
 
-def mean_power(statistics: list[SiteStatistics]) -> float:
+def mean_power(statistics: list[SiteStatistics]) -> Tensor | float:
     """Mean of x² over the channels and tokens of several sites."""
     tokens = sum(own.tokens for own in statistics)
-    return sum(own.tokens * own.hessian.diagonal().mean().item() for own in statistics) / max(tokens, 1)
+    return sum(own.tokens * own.hessian.diagonal().mean() for own in statistics) / max(tokens, 1)
 
 
 def shrink(own: SiteStatistics, prior: Tensor) -> None:

@@ -12,9 +12,11 @@ from tiny_models import make_cell, make_model, tokens, write_statistics
 from transformers import AutoModelForCausalLM
 
 from ptqbench.models.skeleton import Skeleton
+from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.site import QuantizedBlock
+from ptqbench.quantize.state import BlockState
 from ptqbench.recipe import normalize, reads_statistics
 from ptqbench.transforms import salience
 
@@ -167,3 +169,25 @@ def test_losses_taken_in_a_rotated_basis_are_those_of_the_linears(model: tuple[P
         expected = proxy_loss(delta.double(), state.statistics[of_site[linear]].hessian.double()).sum().item()
         assert record["proxy_loss"] == pytest.approx(expected, rel=1e-4)
     assert len(block.records) == len(of_site)
+
+
+@pytest.mark.parametrize("rounding", ["gptq", "ldlq"])
+def test_a_block_with_a_hessian_that_cannot_be_factored_is_rounded_again(
+    model: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, rounding: str
+) -> None:
+    """Factors are used before anyone has looked whether they are sound; the ladder then sees the same problems."""
+    transform = Cell.transform
+
+    def spoilt(self: Cell, state: BlockState) -> list[dict[str, Any]]:
+        if state.index == 1:
+            hessian = state.statistics["mlp"].hessian
+            hessian.diagonal().sub_(2 * torch.linalg.eigvalsh(hessian).min() + 0.02 * hessian.diagonal().mean())
+        return transform(self, state)
+
+    whole = shared(model, {"rounding": rounding})
+    monkeypatch.setattr(Cell, "transform", spoilt)
+    found = shared(model, {"rounding": rounding})
+    climbed = {record["linear"] for block in found for record in block.records if record["cholesky_attempts"] > 1}
+    assert climbed == {f"1.{linear}" for linear in ("mlp.gate_proj", "mlp.up_proj")}
+    for name, linear in found[1].linears.items():
+        assert torch.equal(linear.codes, whole[1].linears[name].codes) == (f"1.{name}" not in climbed)

@@ -7,7 +7,7 @@ import torch
 from small_problems import inputs
 
 from ptqbench.errors import UserError
-from ptqbench.quantize.state import SiteStatistics
+from ptqbench.quantize.state import SiteStatistics, check_finite
 from ptqbench.statistics import hessian, magnitude
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def tensors(site: str = "attention_in", n: int = 6) -> dict[str, torch.Tensor]:
 
 def test_reads_what_the_accumulators_wrote() -> None:
     x = inputs(6, 40).float()
-    site = SiteStatistics.from_tensors(tensors(), "attention_in", CPU, "block-000")
+    site = SiteStatistics.from_tensors(tensors(), "attention_in")
     torch.testing.assert_close(site.hessian, x.T @ x / 40, rtol=1e-5, atol=1e-5)
     assert torch.equal(site.hessian, site.hessian.T)
     torch.testing.assert_close(site.mean_abs, x.abs().mean(0))
@@ -40,12 +40,12 @@ def test_values_that_are_not_finite_are_refused_by_name(key: str, value: float) 
     broken = tensors("mlp_out")
     broken[f"mlp_out.{key}"].view(-1)[3] = value
     with pytest.raises(UserError, match=rf"statistics/block-007.safetensors: mlp_out\.{key}"):
-        SiteStatistics.from_tensors(broken, "mlp_out", CPU, "statistics/block-007.safetensors")
+        check_finite(broken, "statistics/block-007.safetensors")
 
 
 def test_scaled_and_rotated_statistics_are_those_of_the_moved_inputs() -> None:
     x, scale = inputs(6, 40).float(), torch.linspace(0.5, 3.0, 6)
-    site = SiteStatistics.from_tensors(tensors(), "attention_in", CPU, "here")
+    site = SiteStatistics.from_tensors(tensors(), "attention_in")
     site.scale(scale)
     moved = x / scale
     torch.testing.assert_close(site.hessian, moved.T @ moved / 40, rtol=1e-5, atol=1e-5)
