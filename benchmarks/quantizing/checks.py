@@ -37,9 +37,9 @@ def check(bench: Bench) -> None:
         factor = upper_factor(whole.hessian, order, diagonal, 0.01)
         assert factor.upper is not None
         columns, (linear, pivots) = gptq.in_order(whole, order), feedback(factor.upper)
-        fast = gptq.solve(columns, linear, pivots, whole, None, 128).codes
+        fast = gptq.solve(columns, linear, pivots, whole, None, None).codes
         with replaced(gptq, "round_block", kernel.round_block_plain), replaced(gptq, "add_product", Tensor.addmm_):
-            plain = gptq.solve(columns, linear, pivots, whole, None, 128).codes
+            plain = gptq.solve(columns, linear, pivots, whole, None, None).codes
         words, distance, change = agreement(columns, linear, whole, order, fast, plain)
         print(f"check {place.name}: {words}", flush=True)
         if distance > FROM_A_TIE or change > LOSS_CHANGE:
@@ -84,9 +84,9 @@ def clipping(weight: Tensor, whole: Problem) -> str:
 def greedy(columns: gptq.Columns, codes: Tensor, whole: Problem, order: Tensor) -> str:
     """A greedy pass with products by parts against one with plain products, from the same codes."""
     permuted = whole.hessian[order][:, order]
-    fast = ldlq.greedy_pass(columns, codes, permuted, whole, 128)
+    fast = ldlq.greedy_pass(columns, codes, permuted, whole, None)
     with replaced(ldlq, "hold", Tensor.clone), replaced(ldlq, "product", torch.mm):
-        plain = ldlq.greedy_pass(columns, codes, permuted, whole, 128)
+        plain = ldlq.greedy_pass(columns, codes, permuted, whole, None)
     deltas = [(columns.weight - ldlq.decode(columns, found, whole)).double() for found in (fast, plain)]
     losses = [((permuted.double() @ delta) * delta).sum() for delta in deltas]
     change = (losses[0] / losses[1] - 1).item()

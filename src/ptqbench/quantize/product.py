@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ptqbench.kernels.halves import LIFT, split
+
 TINY = 1e-30
-LIFT = 2.0**11  # of the low part, which would else be subnormal
 DEPTH = 4096  # terms that a tensor core sums: it truncates where float32 would round
 
 
@@ -49,7 +50,7 @@ def hold(b: Tensor) -> Tensor | Parts:
 def put(held: Tensor | Parts, rows: slice, b: Tensor) -> None:
     """Replace rows of a held factor by ``b``."""
     if isinstance(held, Parts):
-        held.high[rows], held.low[rows] = halves(b / held.unit)
+        split(b, held.unit, (held.high[rows], held.low[rows]))
     else:
         held[rows] = b
 
@@ -62,13 +63,7 @@ def by_parts(x: Tensor) -> bool:
 def parts(x: Tensor, dim: int) -> Parts:
     """The parts of ``x`` in units of the largest along ``dim``, which a product with it sums over."""
     unit = torch.linalg.vector_norm(x, float("inf"), dim, keepdim=True).clamp(min=TINY)
-    return Parts(*halves(x / unit), unit)
-
-
-def halves(scaled: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest float16 numbers and ``LIFT`` times what they miss; ``scaled`` is overwritten."""
-    high = scaled.half()
-    return high, scaled.sub_(high).mul_(LIFT).half()
+    return Parts(*split(x, unit), unit)
 
 
 def multiply(a: Parts, b: Parts) -> Tensor:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.product import Parts, by_parts, halves, in_units, parts, tensor_cores
+from ptqbench.kernels.halves import split
+from ptqbench.quantize.product import Parts, by_parts, in_units, parts, tensor_cores
 
 BLOCK = 1024  # columns of a triangle that are multiplied at once
 ERROR, LEAST_ERROR = 3e-3, 1e-6  # of a row's quick loss if all inputs were alike, and of any sum's
@@ -101,7 +102,7 @@ def exact_loss(delta: Tensor, hessian: Tensor) -> Tensor:
     (high, low, unit), above = parts(scaled, 1), torch.zeros(len(delta), dtype=torch.float64, device=delta.device)
     for begin in range(0, len(hessian), BLOCK):
         end = min(begin + BLOCK, len(hessian))
-        block = Parts(*halves(correlated_above(hessian, root, begin, end)), one)
+        block = Parts(*split(correlated_above(hessian, root, begin, end), one), one)
         found = in_units(Parts(high[:, :end], low[:, :end], unit), block)
         above += found.mul_(scaled[:, begin:end]).sum(1, dtype=torch.float64)
     return scaled.square_().sum(1, dtype=torch.float64) + 2 * above * unit[:, 0]

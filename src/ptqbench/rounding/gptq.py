@@ -22,12 +22,13 @@ from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import nearest
 
 STRATEGY = "compensation"
-DEFAULTS = {"damp": 0.01, "act_order": True, "static_groups": True, "block_size": 128}
+DEFAULTS = {"damp": 0.01, "act_order": True, "static_groups": True, "block_size": None}
+BLOCK, GPU_BLOCK = 128, 256  # columns of a block where ``block_size`` is None: of them only speed depends on it
 ROWS = 8192  # rows whose loss is taken at once
 PANEL = 8  # blocks whose errors reach the columns beyond them in one product
 
 
-def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bool, block_size: int) -> Rounded:
+def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bool, block_size: int | None) -> Rounded:
     """Codes by GPTQ; a Hessian that no damping can factor falls back to nearest rounding, recorded as ``fallback``.
 
     ``damp`` is relative to the mean of H's diagonal. The record holds the loss under the damped Hessian that the steps
@@ -103,7 +104,7 @@ def without_dead_columns(problem: Problem) -> Problem:
 
 
 def solve(
-    columns: Columns, linear: Tensor, pivots: Tensor, problem: Problem, refit: Problem | None, block_size: int
+    columns: Columns, linear: Tensor, pivots: Tensor, problem: Problem, refit: Problem | None, block_size: int | None
 ) -> Solved:
     """The loop over blocks of columns, with ``linear [n, n]`` = I + A and ``pivots [n]`` = D.
 
@@ -112,7 +113,7 @@ def solve(
     """
     weight, grid = columns.weight, problem.grid
     n, m = weight.shape
-    block_size, panel = steps(block_size, grid.width(n) if refit else None)
+    block_size, panel = steps(block_size or default_block(weight), grid.width(n) if refit else None)
     target, codes = weight.clone(), torch.empty(n, m, dtype=torch.uint8, device=weight.device)
     energy, delta = weight.new_zeros(m), weight.new_empty(min(panel, n), m)
     for begin in range(0, n, panel):
@@ -130,6 +131,11 @@ def solve(
         if end < n:
             add_product(target[end:], linear[begin:end, end:].T, delta[: end - begin])
     return Solved(codes, energy)
+
+
+def default_block(weight: Tensor) -> int:
+    """The ``block_size`` that suits the weight's device."""
+    return GPU_BLOCK if weight.is_cuda else BLOCK
 
 
 def steps(block_size: int, width: int | None) -> tuple[int, int]:

@@ -20,10 +20,11 @@ from ptqbench.rounding import gptq
 from ptqbench.rounding.gptq import Columns
 
 STRATEGY = "compensation"
-DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": 128}
+DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": None}
+PANEL = 4  # blocks of a greedy pass between two products with all columns
 
 
-def round_site(problem: Problem, damp: float, act_order: bool, passes: int, block_size: int) -> Rounded:
+def round_site(problem: Problem, damp: float, act_order: bool, passes: int, block_size: int | None) -> Rounded:
     """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
     diagonal, dead = gptq.live_diagonal(problem)
     order = processing_order(diagonal, act_order)
@@ -57,7 +58,7 @@ def decode(columns: Columns, codes: Tensor, problem: Problem) -> Tensor:
     return problem.grid.decode(codes, columns.scale[columns.groups], columns.zero[columns.groups])
 
 
-def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Problem, block_size: int) -> Tensor:
+def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Problem, block_size: int | None) -> Tensor:
     """One round of coordinate descent: each column of ``codes [n, m]`` to its best code given the others.
 
     Column j's best value is ``v_j - (V - W) H_:j / H_jj``: the loop of GPTQ, with ``H_jk / H_kk`` to feed back and the
@@ -65,7 +66,8 @@ def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Probl
     """
     weight, grid = columns.weight, problem.grid
     n, m = weight.shape
-    panel, codes, values = block_size * gptq.PANEL, codes.clone(), decode(columns, codes, problem)
+    block_size = block_size or gptq.default_block(weight)
+    panel, codes, values = block_size * PANEL, codes.clone(), decode(columns, codes, problem)
     diagonal, energy, error = hessian.diagonal().clone(), weight.new_zeros(m), hold(values - weight)
     for begin in range(0, n, panel):
         end = min(begin + panel, n)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from ptqbench.kernels.halves import LIFT
 from ptqbench.quantize import product as module
-from ptqbench.quantize.product import LIFT, Parts, add_product, hold, multiply, parts, product, put
+from ptqbench.quantize.product import Parts, add_product, hold, multiply, parts, product, put
 
 
 def random(*size: int) -> Tensor:

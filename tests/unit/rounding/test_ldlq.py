@@ -111,7 +111,8 @@ def test_what_cannot_be_factored_is_rounded_to_nearest_and_says_so() -> None:
 
 def test_products_by_parts_give_the_codes_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = make_problem(32, 96, Grid(3, 32), tokens=200, dtype=torch.float32)
-    monkeypatch.setattr(gptq, "PANEL", 2)
+    for module in (gptq, ldlq):
+        monkeypatch.setattr(module, "PANEL", 2)
     plain = solve(problem, block_size=16, passes=2)
     monkeypatch.setattr(product, "by_parts", lambda x: True)
     found = solve(problem, block_size=16, passes=2)

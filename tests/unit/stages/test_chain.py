@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsConfig, PreTrainedModel
 
 from ptqbench.data.calibration import read_tokens
+from ptqbench.evaluation.backends import transformers
 from ptqbench.manifest import read_result, verify
 from ptqbench.statistics.hessian import unfold
 
@@ -95,6 +96,12 @@ def test_the_recorded_loss_is_that_of_the_exported_weights(chain) -> None:
                 loss = ((delta @ hessian) * delta).sum().item()
                 assert record["proxy_loss"] == pytest.approx(loss, rel=1e-3)
                 assert record["proxy_loss"] < record["nearest_proxy_loss"]
+
+
+def test_a_packed_checkpoint_moves_to_another_device(chain) -> None:
+    """compressed-tensors keeps the weights where they were loaded, and computes there, unless it is told not to."""
+    backend = transformers.Backend(Path(verify(chain.packed)["checkpoint"]), "cpu", remote=False)
+    assert {weight.device.type for weight in backend.model.to("meta").parameters()} == {"meta"}
 
 
 def test_exported_weights_take_few_values(chain) -> None:

@@ -38,6 +38,8 @@ class Backend(Text):
         model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
         if told["missing_keys"]:  # transformers fills them at random
             raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
+        if extra:
+            freed(model)
         if settings and settings.get("transform_config"):
             transform_inputs(model, folder, settings["transform_config"])
         self.model = placed(model, device).eval()
@@ -73,6 +75,16 @@ class Backend(Text):
     def record(self) -> dict[str, Any]:
         """What only the backend can measure: nothing."""
         return {}
+
+
+def freed(model: Any) -> None:
+    """Undo compressed-tensors' offloading: a model that was loaded on the CPU would compute there for good.
+
+    From 0.19 on every module keeps its weights in a cache of its own, which ``model.to`` does not move.
+    """
+    from compressed_tensors.offload import remove_dispatch
+
+    remove_dispatch(model)
 
 
 def placed(model: Any, device: str) -> Any:
