@@ -17,7 +17,8 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
 from ptqbench.models.experts import make_watchable
 from ptqbench.models.load import image_place, load_model
-from ptqbench.models.sight import Shown, image_tokens
+from ptqbench.models.shown import Shown
+from ptqbench.models.sight import image_tokens
 from ptqbench.models.skeleton import Skeleton, run_block
 from ptqbench.models.vila import Vila
 from ptqbench.pocket import vision

@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse, make_watchable
-from ptqbench.models.sight import Calibration, Sight, batches
+from ptqbench.models.shown import Calibration, batches
+from ptqbench.models.sight import Sight
 from ptqbench.pipeline import copy_stream
 
 CACHES = ("past_key_values", "cache_params", "use_cache")

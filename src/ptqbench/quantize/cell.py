@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.models.sight import Calibration
+from ptqbench.models.shown import Calibration
 from ptqbench.pipeline import ahead, received, upload
 from ptqbench.quantize.factor import trusting
 from ptqbench.quantize.grid import Grid

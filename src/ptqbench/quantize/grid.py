@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,3 +81,10 @@ class Grid:
 def storage_scale(scale: Tensor) -> Tensor:
     """Round to bfloat16 and clamp to float16's normal range, in the input's dtype."""
     return scale.to(torch.bfloat16).to(scale.dtype).clamp(SMALLEST_SCALE, LARGEST_SCALE)
+
+
+def scheme_grid(scheme: dict[str, Any], recipe: dict[str, Any]) -> Grid:
+    """The grid of a scheme; of a mixed one, that of its largest width."""
+    half_integer = recipe["range"].get("zero") == "half_integer"
+    bits = max(scheme["choices"]) if scheme["bits"] == "mixed" else scheme["bits"]
+    return Grid(bits, scheme["group_size"], scheme["symmetric"], half_integer)

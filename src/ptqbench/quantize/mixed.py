@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +31,6 @@ from ptqbench.rounding import nearest
 SAMPLES = 8  # calibration sequences that the KL is taken on
 
 Place = tuple[int, str]  # block and site
-
-
-def scheme_grid(scheme: dict[str, Any], recipe: dict[str, Any]) -> Grid:
-    """The grid of a scheme; of a mixed one, that of its largest width."""
-    half_integer = recipe["range"].get("zero") == "half_integer"
-    bits = max(scheme["choices"]) if scheme["bits"] == "mixed" else scheme["bits"]
-    return Grid(bits, scheme["group_size"], scheme["symmetric"], half_integer)
 
 
 def choose_widths(cell: Cell, model: nn.Module, choices: Sequence[int], budget: float) -> dict[Place, int]:

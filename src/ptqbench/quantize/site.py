@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,15 @@ from ptqbench.kernels.scaled import scaled_error
 from ptqbench.models.adapter import Site
 from ptqbench.quantize.basis import site_basis
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.learning import Learned
 from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.records import Clock
 from ptqbench.quantize.state import BlockState
 from ptqbench.quantize.traffic import traffic
+
+if TYPE_CHECKING:  # training brings transformers along, seconds that most cells need not wait
+    from ptqbench.quantize.learning import Learned
 
 
 @dataclass

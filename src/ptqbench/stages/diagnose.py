@@ -43,7 +43,7 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.quantize.artifact import QuantizedCell
     from ptqbench.quantize.cell import Cell
-    from ptqbench.quantize.mixed import scheme_grid
+    from ptqbench.quantize.grid import scheme_grid
 
     source = Path(verify(args.model)["source"])
     for manifest in (args.statistics, args.calibration, args.quantized):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,34 +41,25 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[list[Path], dict[str, Any]]:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    from ptqbench.models.checkpoint import Checkpoint
-    from ptqbench.models.sight import read_calibration
-    from ptqbench.models.skeleton import Skeleton
     from ptqbench.pipeline import Background, Download
-    from ptqbench.quantize.mixed import choose_widths, scheme_grid
-    from ptqbench.quantize.propagate import PropagatedCell
 
-    checkpoint = Checkpoint(Path(verify(args.model)["source"]), args.spec["model"].get("vision_tower", False))
-    verify(args.calibration)
-    recipe, scheme = args.spec["method"], args.spec["scheme"]
-    calibration = read_calibration(args.calibration.parent, checkpoint.folder)
     torch.set_grad_enabled(False)
-    folders = (args.statistics or Path("none/manifest.json")).parent
-    cell = PropagatedCell(checkpoint, recipe, scheme_grid(scheme, recipe), folders, torch.device(device), calibration)
-    cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], checkpoint.n_blocks)
+    verify(args.calibration)
+    cell = made(args, device)
+    cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], cell.n_blocks)
     with torch.enable_grad():
         cell.prepare()
+    recipe, scheme = args.spec["method"], args.spec["scheme"]
     if scheme["bits"] == "mixed":
-        model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32).to(device).eval()
+        from transformers import AutoModelForCausalLM
+
+        from ptqbench.quantize.mixed import choose_widths
+
+        model = AutoModelForCausalLM.from_pretrained(cell.checkpoint.folder, dtype=torch.float32).to(device).eval()
         cell.widths = choose_widths(cell, model, scheme["choices"], scheme["budget"])
         del model
-    blocks = cell.blocks()
-    if recipe["propagate"]:
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        skeleton = Skeleton(checkpoint, cell.device, dtype, args.spec["model"]["trust_remote_code"])
-        blocks = cell.propagated(skeleton, args.batch_size)
+    blocks = propagated(cell, args) if recipe["propagate"] else cell.blocks()
     record: dict[str, Any] = {"layers": [], "transforms": [], "packed_bytes": 0, "n_weights": 0}
     files = []
     with progress_bar("quantize: block", total=len(cell.span)) as bar, Background() as writer:
@@ -85,6 +77,38 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
         write(files[-1], Download(outside.tensors))
     widths = {f"{block}.{site}": bits for (block, site), bits in cell.widths.items()}
     return files, {**record, "config": outside.config, "widths": widths}
+
+
+def made(args: Any, device: str) -> Any:
+    """The cell to quantize; what runs the model is only imported for one that does."""
+    import torch
+
+    from ptqbench.models.checkpoint import Checkpoint
+    from ptqbench.models.shown import read_calibration
+    from ptqbench.quantize.cell import Cell
+    from ptqbench.quantize.grid import scheme_grid
+
+    checkpoint = Checkpoint(Path(verify(args.model)["source"]), args.spec["model"].get("vision_tower", False))
+    recipe, kind = args.spec["method"], Cell
+    if recipe["propagate"]:
+        from ptqbench.quantize.propagate import PropagatedCell
+
+        kind = PropagatedCell
+    folders = (args.statistics or Path("none/manifest.json")).parent
+    calibration = read_calibration(args.calibration.parent, checkpoint.folder)
+    grid = scheme_grid(args.spec["scheme"], recipe)
+    return kind(checkpoint, recipe, grid, folders, torch.device(device), calibration)
+
+
+def propagated(cell: Any, args: Any) -> Iterator[Any]:
+    """The blocks of a cell that runs the model behind what is already quantized."""
+    import torch
+
+    from ptqbench.models.skeleton import Skeleton
+
+    dtype = torch.bfloat16 if cell.device.type == "cuda" else torch.float32
+    skeleton = Skeleton(cell.checkpoint, cell.device, dtype, args.spec["model"]["trust_remote_code"])
+    yield from cell.propagated(skeleton, args.batch_size)
 
 
 def state_of(block: Any) -> dict[str, Any]:

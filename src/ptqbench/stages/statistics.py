@@ -35,7 +35,7 @@ def run(args: Any, folder: Path, device: str) -> list[Path]:
 
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.models.collect import collect_blocks
-    from ptqbench.models.sight import read_calibration
+    from ptqbench.models.shown import read_calibration
     from ptqbench.models.skeleton import Skeleton
     from ptqbench.pipeline import Background, Download
 

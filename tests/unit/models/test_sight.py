@@ -15,7 +15,8 @@ from ptqbench.data.images import decode
 from ptqbench.data.pairs import Pair
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import image_place, image_processor, load_model
-from ptqbench.models.sight import Shown, batches, image_tokens, shown
+from ptqbench.models.shown import Shown, batches, shown
+from ptqbench.models.sight import image_tokens
 from ptqbench.models.skeleton import Skeleton, run_block
 from ptqbench.models.vila import Vila
 

@@ -13,9 +13,9 @@ from ptqbench.checks import check_mixed, check_scheme
 from ptqbench.errors import UserError
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
-from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.grid import Grid, scheme_grid
 from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.quantize.mixed import choose_widths, scheme_grid, site_options, uniform_cost
+from ptqbench.quantize.mixed import choose_widths, site_options, uniform_cost
 from ptqbench.quantize.site import QuantizedBlock
 from ptqbench.recipe import normalize
 
