@@ -44,8 +44,8 @@ def trusting() -> Iterator[list[Tensor]]:
         _trusted = before
 
 
-def upper_factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float) -> Factor:
-    """``R`` of the damped Hessian ``[n, n]`` with its columns in ``order``, in its dtype.
+def upper_factor(hessian: Tensor, order: Tensor | None, diagonal: Tensor, damp: float) -> Factor:
+    """``R`` of the damped Hessian ``[n, n]`` with its columns in ``order`` (None: as they are), in its dtype.
 
     ``diagonal [n]`` replaces H's own. On failure float64 is tried, then λ grows tenfold. With ``J`` the reversal,
     ``J H J = L Lᵀ`` gives ``R = J L J``: one Cholesky factorization. ``(H + λI)⁻¹ = UᵀU`` with GPTQ's ``U = R⁻¹``, and
@@ -81,12 +81,19 @@ def inverse(upper: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(upper, identity, upper=True)
 
 
-def _factor(hessian: Tensor, order: Tensor, diagonal: Tensor, damp: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    backwards = order.flip(0)
+def _factor(
+    hessian: Tensor, order: Tensor | None, diagonal: Tensor, damp: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     matrix = torch.empty_like(hessian, dtype=dtype)
-    for rows, part in zip(matrix.split(ROWS), backwards.split(ROWS), strict=True):
-        rows.copy_(hessian[part][:, backwards])
-    matrix.diagonal().copy_(diagonal[backwards].to(dtype) + damp * diagonal.mean())
+    backwards = None if order is None else order.flip(0)
+    for begin in range(0, len(hessian), ROWS):
+        rows = matrix[begin : begin + ROWS]
+        if backwards is None:
+            rows.copy_(hessian[len(hessian) - begin - len(rows) : len(hessian) - begin].flip(0, 1))
+        else:
+            rows.copy_(hessian[backwards[begin : begin + ROWS]][:, backwards])
+    turned = diagonal.flip(0) if backwards is None else diagonal[backwards]
+    matrix.diagonal().copy_(turned.to(dtype) + damp * diagonal.mean())
     info = torch.empty((), dtype=torch.int32, device=matrix.device)
     lower = matrix.mT  # column-major, as the solver wants it: factored in place, the faster triangle on a GPU
     torch.linalg.cholesky_ex(lower, out=(lower, info))

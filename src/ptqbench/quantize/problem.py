@@ -70,11 +70,19 @@ class Rounded:
         self.codes = self.codes.to(torch.uint8)
 
 
-def processing_order(diagonal: Tensor, act_order: bool) -> Tensor:
-    """Columns in the order in which a sequential rounding takes them: by H's ``diagonal [n]``, or as they come."""
-    if not act_order:
-        return torch.arange(len(diagonal), device=diagonal.device)
-    return torch.argsort(diagonal, descending=True, stable=True)
+def processing_order(diagonal: Tensor, act_order: bool) -> Tensor | None:
+    """Columns in the order in which a sequential rounding takes them: by H's ``diagonal [n]``; None: as they come."""
+    return torch.argsort(diagonal, descending=True, stable=True) if act_order else None
+
+
+def ordered(x: Tensor, order: Tensor | None) -> Tensor:
+    """The rows of ``x [n, …]`` in that order."""
+    return x if order is None else x[order]
+
+
+def restored(x: Tensor, order: Tensor | None) -> Tensor:
+    """The rows of ``x [n, …]`` as they were before :func:`ordered`."""
+    return x if order is None else x[torch.argsort(order)]
 
 
 def diagonal_blocks(hessian: Tensor, width: int) -> Tensor:

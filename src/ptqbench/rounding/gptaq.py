@@ -26,6 +26,7 @@ def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, blo
     live, (diagonal, dead) = gptq.without_dead_columns(problem), gptq.live_diagonal(problem)
     n = len(diagonal)
     order = processing_order(diagonal, act_order)
+    order = torch.arange(n, device=diagonal.device) if order is None else order
     factor = upper_factor(problem.hessian, order, diagonal, damp)
     record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
     if factor.upper is None:

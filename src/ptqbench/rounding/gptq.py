@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ptqbench.kernels.gptq import Block, round_block
 from ptqbench.quantize.factor import feedback, upper_factor
-from ptqbench.quantize.problem import Problem, Rounded, processing_order
+from ptqbench.quantize.problem import Problem, Rounded, ordered, processing_order, restored
 from ptqbench.quantize.product import add_product
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import nearest
@@ -46,7 +46,7 @@ def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bo
     factor.upper = None
     grids, codes, energy = columns.grids(), done.codes, done.energy
     del columns, done  # a site's weight several times over
-    codes = codes[torch.argsort(order)].T.contiguous()
+    codes = restored(codes, order).T.contiguous()
     losses, sizes = row_losses(problem, Rounded(codes, *grids))
     record |= identity_check(losses + factor.damp * diagonal.mean() * sizes, energy)
     return Rounded(codes, *grids, record, losses)
@@ -91,11 +91,13 @@ class Solved(NamedTuple):
     energy: Tensor
 
 
-def in_order(problem: Problem, order: Tensor) -> Columns:
+def in_order(problem: Problem, order: Tensor | None) -> Columns:
     """The problem's columns in processing order, dead ones 0, with the grid fitted to all of them."""
     live = without_dead_columns(problem)
     scale, zero = (part.T.contiguous() for part in live.fit())
-    return Columns(live.weight.T[order].contiguous(), scale, zero, order // problem.grid.width(len(order)))
+    n = live.weight.shape[1]
+    groups = ordered(torch.arange(n, device=scale.device) // problem.grid.width(n), order)
+    return Columns(ordered(live.weight.T, order).contiguous(), scale, zero, groups)
 
 
 def without_dead_columns(problem: Problem) -> Problem:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptqbench.kernels.gptq import Block, round_block
 from ptqbench.quantize.factor import feedback, upper_factor
-from ptqbench.quantize.problem import Problem, Rounded, processing_order
+from ptqbench.quantize.problem import Problem, Rounded, ordered, processing_order, restored
 from ptqbench.quantize.product import hold, product, put
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import gptq
@@ -38,13 +38,13 @@ def round_site(problem: Problem, damp: float, act_order: bool, passes: int, bloc
     factor.upper = None
     damping = factor.damp * diagonal.mean()
     if passes:
-        damped = problem.hessian[order][:, order] if act_order else problem.hessian.clone()
-        damped.diagonal().copy_(diagonal[order] + damping)
+        damped = problem.hessian.clone() if order is None else problem.hessian[order][:, order]
+        damped.diagonal().copy_(ordered(diagonal, order) + damping)
     for index in range(passes):
         codes = greedy_pass(columns, codes, damped, problem, block_size)
         if index + 1 < passes:
             energies.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
-    codes = codes[torch.argsort(order)].T.contiguous()
+    codes = restored(codes, order).T.contiguous()
     grids = columns.grids()
     losses, sizes = gptq.row_losses(problem, Rounded(codes, *grids))
     if passes:

@@ -99,6 +99,15 @@ def test_a_permuted_matrix_is_factored_in_its_order() -> None:
     assert_inverts(factor.upper, damped(hessian, 0.01)[order][:, order], 1e-9)
 
 
+def test_no_order_is_that_of_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptqbench.quantize.factor.ROWS", 7)
+    hessian = moment(24, 200)
+    found, expected = (upper_factor(hessian, order, hessian.diagonal(), 0.01) for order in (None, torch.arange(24)))
+    assert found.upper is not None
+    assert expected.upper is not None
+    assert torch.equal(found.upper, expected.upper)
+
+
 def test_feedback_is_the_unit_factor_and_its_pivots() -> None:
     hessian = moment(24, 200)
     factor = factored(hessian, 0.01)

@@ -6,7 +6,7 @@ import torch
 from small_problems import make_problem
 
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.problem import Problem, diagonal_blocks, processing_order
+from ptqbench.quantize.problem import Problem, diagonal_blocks, ordered, processing_order, restored
 from ptqbench.ranges import minmax, search
 
 
@@ -19,8 +19,17 @@ def test_diagonal_blocks() -> None:
 
 def test_order_is_stable_and_falling() -> None:
     hessian = torch.diag(torch.tensor([1.0, 3.0, 1.0, 3.0, 2.0]))
-    assert processing_order(hessian.diagonal(), True).tolist() == [1, 3, 4, 0, 2]
-    assert processing_order(hessian.diagonal(), False).tolist() == [0, 1, 2, 3, 4]
+    order = processing_order(hessian.diagonal(), True)
+    assert order is not None
+    assert order.tolist() == [1, 3, 4, 0, 2]
+    assert ordered(hessian.diagonal(), order).tolist() == [3, 3, 2, 1, 1]
+    assert torch.equal(restored(ordered(hessian, order), order), hessian)
+
+
+def test_as_they_come_nothing_moves() -> None:
+    hessian = torch.diag(torch.arange(5.0))
+    assert processing_order(hessian.diagonal(), False) is None
+    assert ordered(hessian, None) is restored(hessian, None) is hessian
 
 
 def test_one_group_is_fitted_as_all_are() -> None:
