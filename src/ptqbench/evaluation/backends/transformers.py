@@ -88,9 +88,16 @@ def freed(model: Any) -> None:
 
 
 def placed(model: Any, device: str) -> Any:
-    """The model on the device, or its blocks in turn on all GPUs that this process sees; rotary parts keep float32."""
+    """The model on the device, or its blocks in turn on all GPUs that this process sees; rotary parts keep float32.
+
+    Weights that stay elsewhere are an error: they would be computed with there, and the report would name the device.
+    """
     if device != "cuda" or torch.cuda.device_count() == 1:
-        return model.to(device)
+        model = model.to(device)
+        for name, weight in model.named_parameters():
+            if weight.device.type != device:
+                raise RuntimeError(f"{name} stayed on {weight.device.type}, where {device} was asked for")
+        return model
     from accelerate import dispatch_model, infer_auto_device_map
     from accelerate.utils import get_balanced_memory
 

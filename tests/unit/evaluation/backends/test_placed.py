@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,15 @@ from ptqbench.models.load import load_model
 def test_a_cpu_holds_it_whole(tiny_model: Path) -> None:
     backend = transformers.Backend(tiny_model, "cpu", remote=False)
     assert not hasattr(backend.model, "hf_device_map")
+
+
+def test_a_model_that_does_not_move_is_an_error() -> None:
+    class Stubborn(torch.nn.Linear):
+        def to(self, *args: Any, **kwargs: Any) -> Stubborn:
+            return self
+
+    with pytest.raises(RuntimeError, match="weight stayed on cpu, where meta was asked for"):
+        transformers.placed(Stubborn(2, 2), "meta")
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
