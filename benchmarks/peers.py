@@ -120,7 +120,10 @@ def timed(layers: Any, run: Callable[[], Any], device: str) -> list[float]:
     first: dict[int, float] = {}
 
     def stamp(index: int) -> Callable[..., None]:
-        return lambda *_: first.setdefault(index, time.perf_counter()) and None
+        def hook(*_: Any) -> None:
+            first.setdefault(index, time.perf_counter())
+
+        return hook
 
     for index, layer in enumerate(layers):
         layer.register_forward_pre_hook(stamp(index))

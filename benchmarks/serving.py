@@ -213,7 +213,8 @@ def main(argv: list[str] | None = None) -> None:
             shared = {"shape": args.shape, "weights": name, "date": date.today().isoformat(), **suite}
             del shared["batches"], shared["repeats"]
             with variables(WEIGHTS[name]):
-                log, recorded = args.logs / f"{name}.server.log", [] if args.profile else None
+                log = args.logs / f"{name}.server.log"
+                recorded: list[pl.DataFrame] | None = [] if args.profile else None
                 for row in measure(made, suite, backend, device, marker, log, recorded):
                     rows.append({**shared, **row})
                     save(rows, args.out)

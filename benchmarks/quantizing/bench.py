@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -74,7 +74,7 @@ class Bench:
         method = {"range": {"learned": {"epochs": epochs}}, "rounding": "gptq"}
         return [next(iter(self.propagated(method)))]
 
-    def cached(self, method: dict[str, Any]) -> Iterator[Any]:
+    def cached(self, method: dict[str, Any]) -> Generator[Any, None, None]:
         """One more cell from statistics on disk."""
         cell = self.cell(method, half_integer=method.get("range") == "rms")
         cell.prepare()
@@ -96,7 +96,7 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
         stamps = [time.perf_counter()]
         with stage_times(self.device) as spent:
-            made = []
+            made: list[dict[str, Any]] = []
             for result in run():
                 sync(self.device)
                 stamps.append(time.perf_counter())
