@@ -31,12 +31,12 @@ def _split(
 
 def launch(x: Tensor, unit: Tensor, out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
     """Run the kernel on a float32 ``x [m, n]`` of any strides; both of ``out`` have the same ones."""
-    unit = unit.expand_as(x)
-    high, low = out or (torch.empty_like(x, dtype=torch.float16), torch.empty_like(x, dtype=torch.float16))
-    if x.stride(1) > x.stride(0):  # the longer strides go down
-        launch(x.T, unit.T, (high.T, low.T))
-        return high, low
-    m, n = x.shape
+    if x.stride(1) > x.stride(0):  # neighbours in memory are read, and written, together
+        turned = unit.expand_as(x).T
+        high, low = launch(x.T, turned, None if out is None else (out[0].T, out[1].T))
+        return high.T, low.T
+    high, low = out or (x.new_empty(x.shape, dtype=torch.float16), x.new_empty(x.shape, dtype=torch.float16))
+    (m, n), unit = x.shape, unit.expand_as(x)
     programs = (triton.cdiv(n, COLUMNS), triton.cdiv(m, ROWS))
     strides = (*x.stride(), *unit.stride(), *high.stride())
     _split[programs](x, unit, high, low, m, n, *strides, LIFT, ROWS=ROWS, COLUMNS=COLUMNS)
