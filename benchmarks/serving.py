@@ -41,6 +41,7 @@ from ptqbench.devices import one_device, visible_gpus
 from ptqbench.evaluation import throughput
 from ptqbench.evaluation.backends import vllm
 from ptqbench.evaluation.backends.text import Setup, Text
+from ptqbench.evaluation.client import Refused, Unanswered
 from ptqbench.evaluation.runtime import environment_marker
 from ptqbench.formats import compressed_tensors
 from ptqbench.formats.layout import Layout
@@ -147,9 +148,18 @@ def measure(
     """Serve one checkpoint and run the throughput suite on it; at last a token's kernels are added to ``tokens``."""
     text = Text(folder, remote=False)
     length = throughput.longest(suite, text.context)
-    traces = log.with_suffix(".traces")
-    flags = () if tokens is None else token_trace.flags(traces)
-    setup = Setup(backend, device, False, length, throughput.COMPILED and device == "cuda", flags, marker, log)
+    compiled = throughput.COMPILED and device == "cuda"
+    with tempfile.TemporaryDirectory() as traces:
+        flags = () if tokens is None else token_trace.flags(Path(traces))
+        setup = Setup(backend, device, False, length, compiled, flags, marker, log)
+        yield from served(text, setup, suite, Path(traces), tokens)
+
+
+def served(
+    text: Text, setup: Setup, suite: dict[str, Any], traces: Path, tokens: list[pl.DataFrame] | None
+) -> Iterator[dict[str, Any]]:
+    """The rows of one server, and its profile."""
+    log = setup.log
     with vllm.opened(text, setup) as opened:
         record = opened.record()
         kernels = ", ".join(sorted(set(KERNEL.findall(log.read_text(errors="replace")))))
@@ -159,7 +169,11 @@ def measure(
             prompt = throughput.Prompts(text.config.vocab_size, suite["prompt_tokens"]).take(1)[0]
             try:
                 tokens.append(token_trace.record(opened.client, prompt, traces, text.config.num_hidden_layers))
-            except (OSError, ValueError) as error:  # what was measured stands, and the next weights are measured
+            except (
+                Refused,
+                Unanswered,
+                ValueError,
+            ) as error:  # what was measured stands, and the next weights are measured
                 print(f"{log.stem}: no profile: {error}", file=sys.stderr, flush=True)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,18 @@ def flags(folder: Path) -> tuple[str, ...]:
 
 def record(client: Client, prompt: list[int], folder: Path, layers: int) -> pl.DataFrame:
     """:func:`per_token` of one answer at batch 1."""
-    _post(client, "/start_profile")
+    client.post("/start_profile")
     client.complete([prompt], max_tokens=SKIPPED + 2 * STEPS, ignore_eos=True)
-    _post(client, "/stop_profile")
+    client.post("/stop_profile")
     return per_token(events(folder), layers)
 
 
 def events(folder: Path) -> list[Event]:
-    """What the newest trace in ``folder`` holds."""
-    traces = sorted(folder.rglob("*.pt.trace.json.gz"), key=lambda file: file.stat().st_mtime)
-    if not traces:
-        raise FileNotFoundError(f"{folder}: the server wrote no trace")
-    with gzip.open(traces[-1], "rt") as stream:
+    """What the one trace in ``folder`` holds."""
+    traces = list(folder.rglob("*.pt.trace.json.gz"))
+    if len(traces) != 1:
+        raise ValueError(f"the server wrote {len(traces)} traces, where one was asked for")
+    with gzip.open(traces[0], "rt") as stream:
         found: list[Event] = json.load(stream)["traceEvents"]
     return found
 
@@ -68,10 +67,3 @@ def per_token(found: list[Event], layers: int) -> pl.DataFrame:
     idle = (end - begin - table["us"].sum()) / steps
     between = pl.DataFrame({"kernel": ["(between kernels)"], "calls": [0.0], "microseconds": [idle]})
     return pl.concat([sums.sort("microseconds", descending=True), between])
-
-
-def _post(client: Client, path: str) -> None:
-    request = urllib.request.Request(client.url + path, b"", client.headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=client.seconds):
-        pass

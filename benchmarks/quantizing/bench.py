@@ -19,7 +19,7 @@ from ptqbench.models.skeleton import Skeleton
 from ptqbench.pipeline import Download
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.propagate import PropagatedCell
-from ptqbench.quantize.records import SOUND
+from ptqbench.quantize.records import unsound
 from ptqbench.recipe import normalize
 from ptqbench.stages.common import write
 from quantizing.clock import peak, stage_times, sync
@@ -101,8 +101,8 @@ class Bench:
                 sync(self.device)
                 stamps.append(time.perf_counter())
                 made += result[0].records if result else []
-        if unsound := [record["fallback"] for record in made if record.get("identity_error", 0.0) > SOUND]:
-            raise ValueError(f"{name}: {unsound[0]}")
+        if told := [record["fallback"] for record in made if unsound(record)]:
+            raise ValueError(f"{name}: {told[0]}")
         laps = [after - before for before, after in pairwise(stamps)]
         first = laps.pop(0) if once else 0.0
         row = {

@@ -12,7 +12,7 @@ from ptqbench.kernels.scaled import scaled_error, scaled_error_plain
 from ptqbench.models.collect import collect_blocks
 from ptqbench.quantize import problem
 from ptqbench.quantize.factor import feedback, upper_factor
-from ptqbench.quantize.problem import Problem
+from ptqbench.quantize.problem import Problem, processing_order
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.ranges import minmax
 from ptqbench.rounding import gptq, ldlq
@@ -33,8 +33,9 @@ def check(bench: Bench) -> None:
         weight = block.stacked(place)[:4096]
         whole = Problem(weight, block.statistics[place.name].hessian, bench.grid, minmax.bounds)
         diagonal = whole.hessian.diagonal()
-        order = torch.argsort(diagonal, descending=True)
+        order = processing_order(diagonal, True)
         factor = upper_factor(whole.hessian, order, diagonal, 0.01)
+        assert order is not None
         assert factor.upper is not None
         columns, (linear, pivots) = gptq.in_order(whole, order), feedback(factor.upper)
         fast = gptq.solve(columns, linear, pivots, whole, None, None).codes

@@ -51,12 +51,17 @@ def _member(stage: str, value: Any, where: str) -> dict[str, Any]:
     for key in parameters:
         if key not in defaults:
             raise UserError(f"{where}.{name}.{key}: no such parameter{did_you_mean(key, defaults)}")
-        if defaults[key] is not None and _kind(parameters[key]) != _kind(defaults[key]):
-            raise UserError(
-                f"{where}.{name}.{key} is {parameters[key]!r}: it must be a {_kind(defaults[key])}, "
-                f"as its default of {defaults[key]!r} is"
-            )
+        left = parameters[key] is None and defaults[key] is None
+        if not left and _kind(parameters[key]) != _expected(defaults[key]):
+            like = "" if defaults[key] is None else f", as its default of {defaults[key]!r} is"
+            kind = _expected(defaults[key])
+            raise UserError(f"{where}.{name}.{key} is {parameters[key]!r}: it must be a {kind}{like}")
     return {"name": name, **defaults, **parameters}
+
+
+def _expected(default: Any) -> str:
+    """What a parameter has to be; the default None stands for a number that the member finds by itself."""
+    return "number" if default is None else _kind(default)
 
 
 def _kind(value: Any) -> str:

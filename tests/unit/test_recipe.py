@@ -92,3 +92,6 @@ def test_parameters_have_the_kind_of_their_default() -> None:
     for value in ("0.1", True, None, [1]):
         assert f"damp is {value!r}: it must be a number" in refusal({"rounding": {"gptq": {"damp": value}}})
     assert "act_order is 1: it must be a bool" in refusal({"rounding": {"gptq": {"act_order": 1}}})
+    for value in ("wide", True):  # None stands for a number
+        assert f"block_size is {value!r}: it must be a number" in refusal({"rounding": {"gptq": {"block_size": value}}})
+    assert normalize("m", {"rounding": {"gptq": {"block_size": 64}}})["rounding"]["block_size"] == 64

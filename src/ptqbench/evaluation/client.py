@@ -44,6 +44,11 @@ class Client:
         with self._open(path, None) as response:
             return response.read()
 
+    def post(self, path: str) -> None:
+        """Ask for what ``path`` does."""
+        with self._open(path, {}):
+            pass
+
     def complete(self, prompts: list[list[int]], **options: Any) -> list[dict[str, Any]]:
         """The choices of ``/v1/completions`` for prompts of token ids, in their order."""
         body = {"model": MODEL, "prompt": prompts, "temperature": 0, **options}

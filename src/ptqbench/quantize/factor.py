@@ -32,7 +32,7 @@ _trusted: list[Tensor] | None = None
 
 @contextmanager
 def trusting() -> Iterator[list[Tensor]]:
-    """Inside, first factorizations are used unseen, so that nobody waits for a device: the list says which were sound.
+    """Inside, first factorizations are used unseen, and nobody waits for them: the list says which were sound.
 
     Where one was not, what was made of it is worth nothing, and is to be made again outside, where the ladder is.
     """

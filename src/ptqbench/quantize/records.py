@@ -60,6 +60,11 @@ def settle(records: list[dict[str, Any]]) -> None:
         for key, value in record.items():
             if isinstance(value, Lap):
                 record[key] = value.seconds()
-        if not record.get("identity_error", 0.0) <= SOUND:  # NaN neither
+        if unsound(record):
             told = f"unsound: its codes' loss is off by {record['identity_error']:.1%} of what its steps add up to"
             record.setdefault("fallback", told)
+
+
+def unsound(record: dict[str, Any]) -> bool:
+    """Whether a rounding's steps add up to another loss than its codes have; NaN does not add up."""
+    return not record.get("identity_error", 0.0) <= SOUND

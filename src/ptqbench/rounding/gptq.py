@@ -115,7 +115,7 @@ def solve(
     """
     weight, grid = columns.weight, problem.grid
     n, m = weight.shape
-    block_size, panel = steps(block_size or default_block(weight), grid.width(n) if refit else None)
+    block_size, panel = steps(block_of(block_size, weight), grid.width(n) if refit else None)
     target, codes = weight.clone(), torch.empty(n, m, dtype=torch.uint8, device=weight.device)
     energy, delta = weight.new_zeros(m), weight.new_empty(min(panel, n), m)
     for begin in range(0, n, panel):
@@ -135,8 +135,10 @@ def solve(
     return Solved(codes, energy)
 
 
-def default_block(weight: Tensor) -> int:
-    """The ``block_size`` that suits the weight's device."""
+def block_of(block_size: int | None, weight: Tensor) -> int:
+    """Columns of a block; None: as many as suit the weight's device."""
+    if block_size is not None:
+        return block_size
     return GPU_BLOCK if weight.is_cuda else BLOCK
 
 

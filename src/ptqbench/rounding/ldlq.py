@@ -66,7 +66,7 @@ def greedy_pass(columns: Columns, codes: Tensor, hessian: Tensor, problem: Probl
     """
     weight, grid = columns.weight, problem.grid
     n, m = weight.shape
-    block_size = block_size or gptq.default_block(weight)
+    block_size = gptq.block_of(block_size, weight)
     panel, codes, values = block_size * PANEL, codes.clone(), decode(columns, codes, problem)
     diagonal, energy, error = hessian.diagonal().clone(), weight.new_zeros(m), hold(values - weight)
     for begin in range(0, n, panel):

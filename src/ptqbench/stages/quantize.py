@@ -46,7 +46,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
 
     torch.set_grad_enabled(False)
     verify(args.calibration)
-    cell = made(args, device)
+    cell = cell_of(args, device)
     cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], cell.n_blocks)
     with torch.enable_grad():
         cell.prepare()
@@ -79,7 +79,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
     return files, {**record, "config": outside.config, "widths": widths}
 
 
-def made(args: Any, device: str) -> Any:
+def cell_of(args: Any, device: str) -> Any:
     """The cell to quantize; what runs the model is only imported for one that does."""
     import torch
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import polars as pl
 import pytest
 import torch
 from clone import REPOSITORY
+from scripts import script
 from serving import alive, environment, fake_environment, started, within
 from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsConfig
 
@@ -20,14 +20,16 @@ from ptqbench.formats.complete import lacking
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_serving", REPOSITORY / "benchmarks/serving.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(REPOSITORY / "benchmarks")
-        spec.loader.exec_module(module)
-    return module
+    return script("serving")
+
+
+@pytest.fixture
+def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fake serving environment, without a GPU; the working directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("FAKE_VLLM_PIDS", str(tmp_path / "pids"))
+    return fake_environment(tmp_path / "environment")
 
 
 @pytest.mark.parametrize("quantized", [False, True])
@@ -57,12 +59,8 @@ def test_the_shapes_are_llama_3s(benchmark: ModuleType) -> None:
 
 
 def test_both_weights_are_measured(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    benchmark: ModuleType, tmp_path: Path, marker: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("FAKE_VLLM_PIDS", str(tmp_path / "pids"))
-    marker = fake_environment(tmp_path / "environment")
     few = ["--batches", "1", "2", "--prompt-tokens", "8", "--output-tokens", "4", "--repeats", "2"]
     benchmark.main(["--shape", "tiny", "--server", str(marker), "--folder", str(tmp_path), *few, "--out", "made.csv"])
     table = pl.read_csv("made.csv")
@@ -106,12 +104,8 @@ def test_a_run_that_is_cut_short_keeps_its_rows(
 
 
 def test_a_server_that_cannot_record_is_measured_all_the_same(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    benchmark: ModuleType, tmp_path: Path, marker: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("FAKE_VLLM_PIDS", str(tmp_path / "pids"))
-    marker = fake_environment(tmp_path / "environment")
     few = ["--batches", "1", "--prompt-tokens", "8", "--output-tokens", "4", "--repeats", "1", "--profile"]
     with pytest.raises(SystemExit, match="not all weights have a profile"):
         benchmark.main(["--shape", "tiny", "--server", str(marker), "--folder", str(tmp_path), *few, "--out", "m.csv"])

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from clone import REPOSITORY
+from scripts import script
 
 
 @pytest.fixture(scope="module")
 def trace() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("token_trace", REPOSITORY / "benchmarks/token_trace.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("token_trace")
 
 
 def steps(count: int, layers: int) -> list[dict[str, Any]]:
@@ -37,9 +31,8 @@ def steps(count: int, layers: int) -> list[dict[str, Any]]:
 
 
 def test_what_a_token_takes(trace: ModuleType, tmp_path: Path) -> None:
-    for name, content in (("old", []), ("new", steps(4, 2))):
-        with gzip.open(tmp_path / f"{name}.pt.trace.json.gz", "wt") as stream:
-            json.dump({"traceEvents": content}, stream)
+    with gzip.open(tmp_path / "rank0.1.pt.trace.json.gz", "wt") as stream:
+        json.dump({"traceEvents": steps(4, 2)}, stream)
     table = trace.per_token(trace.events(tmp_path), layers=2)
     assert table["kernel"].to_list() == ["product", "vllm::reshape_and_cache_flash_kernel", "(between kernels)"]
     assert table["calls"].to_list() == [2, 2, 0]
@@ -52,6 +45,9 @@ def test_parts_of_steps_are_refused(trace: ModuleType) -> None:
         trace.per_token(steps(3, 1), layers=2)
 
 
-def test_no_trace_is_said(trace: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="wrote no trace"):
+@pytest.mark.parametrize("count", [0, 2])
+def test_another_number_of_traces_is_refused(trace: ModuleType, tmp_path: Path, count: int) -> None:
+    for index in range(count):
+        (tmp_path / f"rank0.{index}.pt.trace.json.gz").touch()
+    with pytest.raises(ValueError, match=f"the server wrote {count} traces"):
         trace.events(tmp_path)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import grid as oracle
 
-from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid, storage_scale
+from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid, scheme_grid, storage_scale
 from ptqbench.ranges import minmax, mse
+from ptqbench.recipe import normalize
 
 BITS = [2, 3, 4, 8]
 EDGE_ROWS = {
@@ -182,3 +183,10 @@ def test_half_integer_levels_are_symmetric_where_the_integer_ones_are_lopsided()
         levels[half_integer] = grid.decode(torch.arange(4.0), *fit(ends, grid))
     assert torch.equal(levels[True], -levels[True].flip(0))
     assert levels[False][-1] == 2 * -levels[False][0]
+
+
+def test_the_grid_of_a_scheme() -> None:
+    scheme = {"group_size": 32, "symmetric": False}
+    recipe = normalize("x", {})
+    assert scheme_grid({**scheme, "bits": 3}, recipe) == Grid(3, 32)
+    assert scheme_grid({**scheme, "bits": "mixed", "choices": [2, 5, 3], "budget": 3}, recipe) == Grid(5, 32)

@@ -13,7 +13,7 @@ from ptqbench.checks import check_mixed, check_scheme
 from ptqbench.errors import UserError
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
-from ptqbench.quantize.grid import Grid, scheme_grid
+from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.mixed import choose_widths, site_options, uniform_cost
 from ptqbench.quantize.site import QuantizedBlock
@@ -36,13 +36,6 @@ def test_options_are_sums_over_a_site() -> None:
     block = QuantizedBlock(linears=dict.fromkeys(names, linear), records=records)
     cost = 8 * linear.packed_bytes
     assert site_options(block) == {"attention": (2 * cost, 1.5), "mlp": (cost, 2.0)}
-
-
-def test_the_grid_of_a_scheme() -> None:
-    scheme = {"group_size": 32, "symmetric": False}
-    recipe = normalize("x", {})
-    assert scheme_grid({**scheme, "bits": 3}, recipe) == Grid(3, 32)
-    assert scheme_grid({**scheme, "bits": "mixed", "choices": [2, 5, 3], "budget": 3}, recipe) == Grid(5, 32)
 
 
 @pytest.mark.parametrize(
