@@ -34,7 +34,7 @@ from quantizing.shapes import SHAPES
 from quantizing.training import learning
 
 from ptqbench.members import members
-from ptqbench.transforms import incoherence
+from ptqbench.quantize.orthogonal import made
 
 OUT = Path("benchmarks/results/gpu.csv")
 
@@ -142,7 +142,7 @@ def cached(bench: Bench) -> None:
         warm = bench.cached(METHODS[name])
         next(warm), next(warm)
         warm.close()
-        incoherence.transform.cache_clear()
+        made.cache_clear()
         bench.measure(f"cached {name}", partial(bench.cached, METHODS[name]), once=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ class Checkpoint:
         """The dtype that weights are stored in, from the config."""
         configs = (self.config, self.text_config)
         return getattr(torch, next((c[k] for c in configs for k in ("dtype", "torch_dtype") if c.get(k)), "bfloat16"))
+
+    def linears(self) -> Iterator[str]:
+        """The linears to quantize, block after block, by checkpoint name."""
+        for block in range(self.n_blocks):
+            for site in self.adapter.sites(self.config, block):
+                yield from (f"{self.adapter.prefix(block)}{linear}" for linear in site.linears)
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, as stored, on the CPU."""

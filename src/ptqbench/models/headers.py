@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,12 @@ class Header(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     part: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor; its dtype's name holds how many bits an entry has (``BOOL``: a byte)."""
+        bits = re.search(r"\d+", self.dtype)
+        return math.prod(self.shape) * (int(bits.group()) if bits else 8) // 8
 
 
 def read_config(folder: Path, where: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ class QuantizedCell:
         self.packed_bytes, self.n_weights = int(content["packed_bytes"]), int(content["n_weights"])
         self.outside: dict[str, Tensor] = load_file(self.folder / "outside.safetensors")
         adapter = checkpoint.adapter
-        self._block_of = {
-            f"{adapter.prefix(block)}{linear}": block
+        self._place = {
+            f"{adapter.prefix(block)}{linear}": (block, site.name)
             for block in range(checkpoint.n_blocks)
             for site in adapter.sites(checkpoint.config, block)
             for linear in site.linears
@@ -36,18 +37,23 @@ class QuantizedCell:
 
     def linears(self) -> Iterator[tuple[str, QuantizedLinear]]:
         """Every quantized linear with its checkpoint name."""
-        for name in self._block_of:
+        for name in self._place:
             yield name, self._linear(name)
+
+    def sites(self) -> Iterator[tuple[int, list[QuantizedLinear]]]:
+        """The linears of every site, and the block that it is in."""
+        for (block, _), names in groupby(self._place, key=self._place.__getitem__):
+            yield block, [self._linear(name) for name in names]
 
     def in_tower(self, name: str) -> bool:
         """Whether a quantized linear is one of the vision tower's."""
-        return self._block_of[name] < self.checkpoint.adapter.tower_blocks
+        return self._place[name][0] < self.checkpoint.adapter.tower_blocks
 
     def replacement(self, name: str) -> QuantizedLinear | Tensor | None:
         """What stands for the checkpoint's tensor ``name``: codes, a changed float tensor, or None for itself."""
         linear = name.removesuffix(".weight")
-        if linear in self._block_of:
-            return self._linear(linear) if name.endswith(".weight") else self._float(name, self._block_of[linear])
+        if linear in self._place:
+            return self._linear(linear) if name.endswith(".weight") else self._float(name, self._place[linear][0])
         if name in self.outside:
             return self.outside[name]
         return next((found for block in self._blocks(name) if (found := self._float(name, block)) is not None), None)
@@ -57,8 +63,9 @@ class QuantizedCell:
         return {name: tensor for name, tensor in self.outside.items() if name not in self.checkpoint.headers}
 
     def _linear(self, name: str) -> QuantizedLinear:
-        block = self._block_of[name]
-        return QuantizedLinear.from_state(self._read(block), name.removeprefix(self.checkpoint.adapter.prefix(block)))
+        block, site = self._place[name]
+        own = name.removeprefix(self.checkpoint.adapter.prefix(block))
+        return QuantizedLinear.from_state(self._read(block), own, site)
 
     def _float(self, name: str, block: int) -> Tensor | None:
         return self._read(block).get(f"float.{name.removeprefix(self.checkpoint.adapter.prefix(block))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ class QuantizedLinear:
     ``codes`` uint8 ``[m, n]``; ``scale`` float32 and ``zero`` uint8 ``[m, groups]``, or float32 on a half-integer grid
     (QuIP's own), where it is the constant ``(2^bits - 1) / 2``; ``channel_scale`` float32 ``[n]`` divides the input
     where no neighbour could absorb it; ``right`` transforms the input after that and ``left`` the output:
-    ``W = left (scale (codes - zero)) rightᵀ / channel_scale``.
+    ``W = left (scale (codes - zero)) rightᵀ / channel_scale``. The linears of a site share the first two.
     """
 
     codes: Tensor
@@ -41,13 +42,17 @@ class QuantizedLinear:
         return self.zero.is_floating_point()
 
     @property
-    def packed_bytes(self) -> int:
-        """Bytes of packed codes, 16-bit scales and transforms and, where they are not constant, packed zero-points."""
-        constant = self.symmetric or self.half_integer
-        zeros = 0 if constant else self.zero.numel() * self.bits
-        sides = [t for side in (self.right, self.left) if side is not None for t in side.state().values()]
-        extra = [t for t in (self.scale, self.channel_scale, *sides) if t is not None]
-        return (self.codes.numel() * self.bits + 16 * sum(t.numel() for t in extra) + zeros + 7) // 8
+    def own_bits(self) -> int:
+        """What only this linear stores: codes, 16-bit scales, zero-points unless constant, its outputs' seed."""
+        zeros = 0 if self.symmetric or self.half_integer else self.zero.numel() * self.bits
+        left = self.left.origin.bits if self.left is not None else 0
+        return self.codes.numel() * self.bits + 16 * self.scale.numel() + zeros + left
+
+    @property
+    def input_bits(self) -> int:
+        """What the linears of a site store once: a 16-bit scale for each input channel, the inputs' seed."""
+        scale = 0 if self.channel_scale is None else 16 * self.channel_scale.numel()
+        return scale + (self.right.origin.bits if self.right is not None else 0)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
@@ -63,23 +68,23 @@ class QuantizedLinear:
         return weight if self.channel_scale is None else weight / self.channel_scale
 
     def state(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors for a safetensors file, codes as a dense bit stream; what linears of a site share is copied."""
+        """What only this linear has, for a safetensors file; codes as a dense bit stream."""
         tensors = {
             f"{prefix}.codes": pack(self.codes, self.bits),
             f"{prefix}.scale": self.scale,
             f"{prefix}.zero": self.zero,
             f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.codes.shape]),
         }
-        if self.channel_scale is not None:
-            tensors[f"{prefix}.channel_scale"] = self.channel_scale.clone()
-        for side in ("right", "left"):
-            if (transform := getattr(self, side)) is not None:
-                tensors |= {f"{prefix}.{side}.{key}": tensor.clone() for key, tensor in transform.state().items()}
-        return tensors
+        return tensors | _origin(self.left, f"{prefix}.left.")
+
+    def input_state(self, site: str) -> dict[str, Tensor]:
+        """What the linears of a site share, under ``input.<site>``."""
+        scale = {} if self.channel_scale is None else {f"input.{site}.channel_scale": self.channel_scale}
+        return scale | _origin(self.right, f"input.{site}.right.")
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor], prefix: str) -> QuantizedLinear:
-        """The inverse of :meth:`state`."""
+    def from_state(cls, state: dict[str, Tensor], prefix: str, site: str) -> QuantizedLinear:
+        """The inverse of :meth:`state` and :meth:`input_state`."""
         bits, symmetric, _, n = state[f"{prefix}.meta"].tolist()
         return cls(
             codes=unpack(state[f"{prefix}.codes"], bits, n),
@@ -87,10 +92,20 @@ class QuantizedLinear:
             zero=state[f"{prefix}.zero"],
             bits=bits,
             symmetric=bool(symmetric),
-            channel_scale=state.get(f"{prefix}.channel_scale"),
-            right=_transform(state, f"{prefix}.right."),
+            channel_scale=state.get(f"input.{site}.channel_scale"),
+            right=_transform(state, f"input.{site}.right."),
             left=_transform(state, f"{prefix}.left."),
         )
+
+
+def packed_bytes(linears: Iterable[QuantizedLinear]) -> int:
+    """What must be stored of the linears of one site, in whole bytes."""
+    linears = list(linears)
+    return -(-(sum(linear.own_bits for linear in linears) + linears[0].input_bits) // 8)
+
+
+def _origin(transform: Orthogonal | None, prefix: str) -> dict[str, Tensor]:
+    return {} if transform is None else {prefix + key: tensor for key, tensor in transform.origin.state().items()}
 
 
 def _transform(state: dict[str, Tensor], prefix: str) -> Orthogonal | None:

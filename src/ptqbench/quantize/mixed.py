@@ -21,6 +21,7 @@ from ptqbench.models.experts import weight_view
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.knapsack import Option, allocate
+from ptqbench.quantize.linear import packed_bytes
 from ptqbench.quantize.problem import Problem
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.quantize.site import QuantizedBlock
@@ -98,12 +99,10 @@ def mean_divergence(reference: list[Tensor], other: list[Tensor]) -> float:
 
 def site_options(block: QuantizedBlock) -> dict[str, Option]:
     """By site: the bits that its packed linears take, and the sum of their proxy losses."""
-    found: dict[str, Option] = {}
+    losses: dict[str, float] = {}
     for record in block.records:
-        cost, loss = found.get(record["site"], (0, 0.0))
-        linear = block.linears[record["linear"].partition(".")[2]]
-        found[record["site"]] = (cost + 8 * linear.packed_bytes, loss + record["proxy_loss"])
-    return found
+        losses[record["site"]] = losses.get(record["site"], 0.0) + record["proxy_loss"]
+    return {site: (8 * packed_bytes(linears), losses[site]) for site, linears in block.sites().items()}
 
 
 def uniform_cost(items: Sequence[Sequence[Option]], choices: Sequence[int], budget: float) -> int:

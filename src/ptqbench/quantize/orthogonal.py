@@ -2,6 +2,7 @@
 
 ``apply(x)`` is ``x @ M`` for the orthogonal ``M = matrix()``, ``inverse`` is ``x @ Mᵀ``, and ``apply_left(x)`` is
 ``Mᵀ @ x``. All compute in float64 on the CPU and in float32 on a GPU, and return the dtype that they were given.
+What is stored of one is its :class:`Origin`, from which :func:`made` makes it again.
 """
 
 from __future__ import annotations
@@ -9,11 +10,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ptqbench.quantize.hadamard import core, order_of, walsh_hadamard
+
+SEED_BITS = 64
+
+
+class Origin(NamedTuple):
+    """What a transform is made from: its kind (a key of ``KINDS``), its order n and, unless n alone decides, a seed."""
+
+    kind: str
+    order: int
+    seed: int | None
+
+    @property
+    def bits(self) -> int:
+        """What must be stored to make the transform again; the kind is the method's, the order the weight's."""
+        return 0 if self.seed is None else SEED_BITS
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to store."""
+        return {self.kind: torch.tensor([self.order] if self.seed is None else [self.order, self.seed])}
 
 
 @dataclass(frozen=True)
@@ -22,6 +44,7 @@ class Hadamard:
 
     outer: Tensor
     signs: Tensor
+    origin: Origin
 
     def apply(self, x: Tensor) -> Tensor:
         """``x @ M``."""
@@ -38,10 +61,6 @@ class Hadamard:
     def matrix(self) -> Tensor:
         """M, float64 ``[n, n]``."""
         return self.apply(torch.eye(len(self.signs), dtype=torch.float64, device=self.signs.device))
-
-    def state(self) -> dict[str, Tensor]:
-        """Tensors to store."""
-        return {"outer": self.outer, "signs": self.signs}
 
     def to(self, device: torch.device) -> Hadamard:
         """The same transform on a device."""
@@ -62,6 +81,7 @@ class Kronecker:
     right: Tensor
     before: Tensor
     after: Tensor
+    origin: Origin
 
     def apply(self, x: Tensor) -> Tensor:
         """``x @ M``."""
@@ -84,13 +104,11 @@ class Kronecker:
         """M, float64 ``[n, n]``."""
         return self.apply(torch.eye(len(self.before), dtype=torch.float64, device=self.before.device))
 
-    def state(self) -> dict[str, Tensor]:
-        """Tensors to store."""
-        return {"left": self.left, "right": self.right, "before": self.before, "after": self.after}
-
     def to(self, device: torch.device) -> Kronecker:
         """The same transform on a device."""
-        return Kronecker(*(_sent(tensor, device) for tensor in self.state().values()))
+        factors, orders = (self.left, self.right), (self.before, self.after)
+        (left, right), (before, after) = ([_sent(part, device) for part in pair] for pair in (factors, orders))
+        return Kronecker(left, right, before, after, self.origin)
 
 
 Orthogonal = Hadamard | Kronecker
@@ -110,8 +128,15 @@ def turn_back(x: Tensor, rotation: Rotation) -> Tensor:
 
 
 def from_state(state: dict[str, Tensor]) -> Orthogonal:
-    """The inverse of ``state()``."""
-    return Hadamard(**state) if "outer" in state else Kronecker(**state)
+    """The transform of a stored :class:`Origin`."""
+    ((kind, numbers),) = state.items()
+    return made(kind, *numbers.tolist())
+
+
+@lru_cache(maxsize=256)
+def made(kind: str, *numbers: int) -> Orthogonal:
+    """The transform of a kind from its order and, where it takes one, its seed."""
+    return KINDS[kind](*numbers)
 
 
 def random_hadamard(n: int, seed: int) -> Orthogonal:
@@ -121,13 +146,14 @@ def random_hadamard(n: int, seed: int) -> Orthogonal:
         return kronecker(n, seed)
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (n,), generator=generator).double() * 2 - 1
-    return Hadamard(core(k) / math.sqrt(k), signs)
+    return Hadamard(core(k) / math.sqrt(k), signs, Origin("hadamard", n, seed))
 
 
 def block_hadamard(n: int) -> Hadamard:
     """Sylvester's transform of each block of the largest power of two that divides n: what serving runtimes know."""
     width = n & -n
-    return Hadamard(torch.eye(n // width, dtype=torch.float64), torch.ones(n, dtype=torch.float64))
+    outer, signs = torch.eye(n // width, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
+    return Hadamard(outer, signs, Origin("block_hadamard", n, None))
 
 
 def kronecker(n: int, seed: int) -> Kronecker:
@@ -135,7 +161,14 @@ def kronecker(n: int, seed: int) -> Kronecker:
     generator = torch.Generator().manual_seed(seed)
     p, q = split_factors(n)
     before, after = (torch.randperm(n, generator=generator) for _ in range(2))
-    return Kronecker(haar(p, generator), haar(q, generator), before, after)
+    return Kronecker(haar(p, generator), haar(q, generator), before, after, Origin("kronecker", n, seed))
+
+
+KINDS: dict[str, Callable[..., Orthogonal]] = {
+    "kronecker": kronecker,
+    "hadamard": random_hadamard,
+    "block_hadamard": block_hadamard,
+}
 
 
 def split_factors(n: int) -> tuple[int, int]:

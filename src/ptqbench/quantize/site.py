@@ -34,6 +34,13 @@ class QuantizedBlock:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
+    def sites(self) -> dict[str, list[QuantizedLinear]]:
+        """The linears of each site."""
+        found: dict[str, list[QuantizedLinear]] = {}
+        for record in self.records:
+            found.setdefault(record["site"], []).append(self.linears[record["linear"].partition(".")[2]])
+        return found
+
 
 def quantize_site(
     state: BlockState,

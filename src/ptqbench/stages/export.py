@@ -46,7 +46,7 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     from ptqbench.formats.checkpoint import write_model
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.quantize.artifact import QuantizedCell
-    from ptqbench.quantize.linear import QuantizedLinear
+    from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 
     verify(args.quantized)
     checkpoint = Checkpoint(source, args.spec["model"].get("vision_tower", False))
@@ -81,8 +81,9 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     if name == "dense":
         saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes
     else:
-        tower = (linear for key, linear in cell.linears() if cell.in_tower(key))
-        saved = sum(linear.codes.numel() * checkpoint.dtype.itemsize - linear.packed_bytes for linear in tower)
+        tower = [linears for block, linears in cell.sites() if block < checkpoint.adapter.tower_blocks]
+        dequantized = sum(linear.codes.numel() for linears in tower for linear in linears) * checkpoint.dtype.itemsize
+        saved = dequantized - sum(map(packed_bytes, tower))
     record = {"format": name, "reason": reason, "weight_bytes": written, "packed_weight_bytes": written - saved}
     return files, record | ({"dense_part": TOWER} if checkpoint.adapter.tower_blocks and name != "dense" else {})
 

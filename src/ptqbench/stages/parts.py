@@ -9,6 +9,8 @@ from typing import Any
 
 from ptqbench.manifest import verify
 
+SHARED = ("config", "widths", "device", "float_bytes", "added_bytes")  # of the whole cell, in every part's record
+
 
 def span(part: int, parts: int, n_blocks: int) -> range:
     """The blocks of a part (from 0); parts differ by one block at most."""
@@ -23,7 +25,7 @@ def gather(parts: list[Path], folder: Path) -> tuple[list[Path], dict[str, Any]]
     found = [(part.parent, verify(part)) for part in parts]
     files = [_linked(source / name, folder / name) for source, content in found for name in content["files"]]
     contents = [content for _, content in found]
-    record: dict[str, Any] = {key: contents[0][key] for key in ("config", "widths", "device")}
+    record: dict[str, Any] = {key: contents[0][key] for key in SHARED}
     for key in ("layers", "transforms"):
         record[key] = list(chain.from_iterable(content[key] for content in contents))
     for key in ("packed_bytes", "n_weights", "seconds"):

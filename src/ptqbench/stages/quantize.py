@@ -43,6 +43,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
     import torch
 
     from ptqbench.pipeline import Background, Download
+    from ptqbench.quantize.linear import packed_bytes
 
     torch.set_grad_enabled(False)
     verify(args.calibration)
@@ -68,7 +69,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
             writer.submit(write, files[-1], Download(state_of(block)))
             record["layers"] += block.records
             record["transforms"] += notes
-            record["packed_bytes"] += sum(linear.packed_bytes for linear in block.linears.values())
+            record["packed_bytes"] += sum(packed_bytes(linears) for linears in block.sites().values())
             record["n_weights"] += sum(linear.codes.numel() for linear in block.linears.values())
             bar(1, f"of {recipe['name']} {scheme['name']}")
     outside = cell.outside()
@@ -76,7 +77,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
         files.append(folder / "outside.safetensors")
         write(files[-1], Download(outside.tensors))
     widths = {f"{block}.{site}": bits for (block, site), bits in cell.widths.items()}
-    return files, {**record, "config": outside.config, "widths": widths}
+    return files, {**record, **float_sizes(cell, outside), "config": outside.config, "widths": widths}
 
 
 def cell_of(args: Any, device: str) -> Any:
@@ -111,9 +112,24 @@ def propagated(cell: Any, args: Any) -> Iterator[Any]:
     yield from cell.propagated(skeleton, args.batch_size)
 
 
+def float_sizes(cell: Any, outside: Any) -> dict[str, int]:
+    """Bytes of what stays in float in the cell's whole checkpoint, and those of it that the model did not have.
+
+    What a transform adds (a head that is no longer tied) is stored in the checkpoint's dtype.
+    """
+    checkpoint = cell.checkpoint
+    quantized = {f"{name}.weight" for name in checkpoint.linears()}
+    kept = sum(header.nbytes for name, header in checkpoint.headers.items() if name not in quantized)
+    new = (tensor for name, tensor in outside.tensors.items() if name not in checkpoint.headers)
+    added = sum(tensor.numel() for tensor in new) * checkpoint.dtype.itemsize
+    return {"float_bytes": kept + added, "added_bytes": added}
+
+
 def state_of(block: Any) -> dict[str, Any]:
     """Codes and grids of a block, and under ``float.`` the tensors that transforms changed."""
     state = {key: t for name, linear in block.linears.items() for key, t in linear.state(name).items()}
+    for site, linears in block.sites().items():
+        state |= linears[0].input_state(site)
     return state | {f"float.{name}": tensor for name, tensor in block.tensors.items()}
 
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
 from zlib import crc32
 
 from ptqbench.models.adapter import Site
 from ptqbench.quantize.basis import SiteBasis
-from ptqbench.quantize.orthogonal import Orthogonal, kronecker, random_hadamard
+from ptqbench.quantize.orthogonal import Orthogonal, made
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "rotation"
 DEFAULTS = {"kind": "kronecker", "rescale": True, "seed": 0}
 FLOOR = 1e-8
-KINDS = {"kronecker": kronecker, "hadamard": random_hadamard}
 AHEAD = ThreadPoolExecutor(1)  # makes the next block's transforms while a GPU is kept busy with this one's
 
 
@@ -32,16 +30,12 @@ def basis(state: BlockState, site: Site, before: SiteBasis, kind: str, rescale: 
         found = (energy.clamp(min=FLOOR) / weight.square().sum(0).clamp(min=FLOOR)).pow(0.25).clamp(min=FLOOR)
         scale = found if scale is None else found * scale
 
-    def made(name: str, order: int) -> Orthogonal:
-        found = transform(kind, order, seed, state.index, name)
-        AHEAD.submit(transform, kind, order, seed, state.index + 1, name)
+    def drawn(name: str, order: int) -> Orthogonal:
+        """The transform of a site's inputs or a linear's outputs, by the name of either."""
+        own, following = (crc32(f"{seed}.{block}.{name}".encode()) for block in (state.index, state.index + 1))
+        found = made(kind, order, own)
+        AHEAD.submit(made, kind, order, following)
         return found.to(state.device)
 
-    left = {linear: made(linear, len(state.weight(linear))) for linear in site.linears}
-    return replace(before, scale=scale, right=made(site.name, state.weight(site.linears[0]).shape[1]), left=left)
-
-
-@lru_cache(maxsize=256)
-def transform(kind: str, order: int, seed: int, block: int, name: str) -> Orthogonal:
-    """The transform of a site's inputs or a linear's outputs, by the name of either."""
-    return KINDS[kind](order, crc32(f"{seed}.{block}.{name}".encode()))
+    left = {linear: drawn(linear, len(state.weight(linear))) for linear in site.linears}
+    return replace(before, scale=scale, right=drawn(site.name, state.weight(site.linears[0]).shape[1]), left=left)

@@ -24,7 +24,7 @@ from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter, load_adapter, reason_for_float
 from ptqbench.models.collect import watching
 from ptqbench.models.vila import Vila
-from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 
 VICUNA = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008}
 VICUNA |= {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32}
@@ -275,7 +275,8 @@ def test_packed_sizes(name: str, bits: int) -> None:
     for linear in linears_of(name):
         m, n = tensors[linear].shape
         codes, scale = torch.empty(m, n, device="meta", dtype=torch.uint8), torch.empty(m, n // 64, device="meta")
-        found += QuantizedLinear(codes, scale, torch.empty_like(scale, dtype=torch.uint8), bits, False).packed_bytes
+        zero = torch.empty_like(scale, dtype=torch.uint8)
+        found += packed_bytes([QuantizedLinear(codes, scale, zero, bits, False)])
     assert found == pytest.approx(MODELS[name].quantized * (bits + (16 + bits) / 64) / 8, rel=1e-6)
 
 

@@ -14,7 +14,7 @@ from ptqbench.errors import UserError
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 from ptqbench.quantize.mixed import choose_widths, site_options, uniform_cost
 from ptqbench.quantize.site import QuantizedBlock
 from ptqbench.recipe import normalize
@@ -34,8 +34,10 @@ def test_options_are_sums_over_a_site() -> None:
     sites = {"self_attn.q": "attention", "self_attn.k": "attention", "mlp": "mlp"}
     records = [{"linear": f"3.{name}", "site": sites[name], "proxy_loss": loss} for name, loss in names.items()]
     block = QuantizedBlock(linears=dict.fromkeys(names, linear), records=records)
-    cost = 8 * linear.packed_bytes
+    cost = 8 * packed_bytes([linear])
     assert site_options(block) == {"attention": (2 * cost, 1.5), "mlp": (cost, 2.0)}
+    linear.channel_scale = torch.ones(8)
+    assert site_options(block) == {"attention": (2 * cost + 16 * 8, 1.5), "mlp": (cost + 16 * 8, 2.0)}
 
 
 @pytest.mark.parametrize(
@@ -78,12 +80,11 @@ def test_every_expert_has_widths_of_its_own(tmp_path: Path, family: str) -> None
     sizes = {}
     for bits in (2, 3):
         uniform = make_cell(path, statistics, {}, Grid(bits, 32))
-        sizes[bits] = sum(q.packed_bytes for block, _ in uniform.blocks() for q in block.linears.values())
+        sizes[bits] = sum(packed_bytes(site) for block, _ in uniform.blocks() for site in block.sites().values())
     taken = 0
     for index, (block, _) in enumerate(cell.blocks()):
-        for record in block.records:
-            linear = block.linears[record["linear"].partition(".")[2]]
-            assert linear.bits == cell.widths[index, record["site"]]
-            taken += linear.packed_bytes
+        for site, linears in block.sites().items():
+            assert {linear.bits for linear in linears} == {cell.widths[index, site]}
+            taken += packed_bytes(linears)
     wanted = sizes[2] + 1.4 * (sizes[3] - sizes[2])
     assert 0.97 * wanted < taken <= wanted

@@ -14,6 +14,7 @@ from ptqbench.quantize.orthogonal import (
     block_hadamard,
     from_state,
     kronecker,
+    made,
     random_hadamard,
     split_factors,
 )
@@ -58,11 +59,14 @@ def test_inverse_undoes_apply_in_the_given_dtype(transform: Orthogonal, dtype: t
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 def test_state_restores_it(transform: Orthogonal) -> None:
-    found = from_state({key: tensor.clone() for key, tensor in transform.state().items()})
+    stored = {key: tensor.clone() for key, tensor in transform.origin.state().items()}
+    made.cache_clear()
+    found = from_state(stored)
     assert type(found) is type(transform)
     assert torch.equal(found.matrix(), transform.matrix())
-    n = len(transform.matrix())
-    assert sum(tensor.numel() for tensor in transform.state().values()) < n * n or n < 20
+    assert found.origin == transform.origin == transform.to(torch.device("cpu")).origin
+    numbers = sum(tensor.numel() for tensor in stored.values())
+    assert numbers * 64 == 64 + transform.origin.bits, "the order, which the weight tells, and a seed"
 
 
 @pytest.mark.parametrize("make", [kronecker, random_hadamard])
