@@ -19,7 +19,8 @@ from ptqbench.models.experts import make_watchable
 from ptqbench.models.load import image_place, load_model
 from ptqbench.models.shown import Shown
 from ptqbench.models.sight import image_tokens
-from ptqbench.models.skeleton import Skeleton, run_block
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import advance
 from ptqbench.models.vila import Vila
 from ptqbench.pocket import vision
 from ptqbench.quantize.cell import Cell
@@ -32,6 +33,7 @@ STATISTICS = ("hessian", "magnitude", "moments")
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", "head_dim": 16},
     "tied": {"model_type": "llama", "head_dim": 16, "tie_word_embeddings": True},
+    "mistral": {"model_type": "mistral", "head_dim": 16},
     "qwen2": {"model_type": "qwen2"},
     "qwen3": {"model_type": "qwen3", "head_dim": 32},
     "mamba": {"model_type": "mamba", "state_size": 8, "time_step_rank": 128},
@@ -155,8 +157,7 @@ def write_statistics(model: Path, folder: Path, vision_tower: bool = False) -> P
         for index in span:
             block = skeleton.block(index, checkpoint.block(index))
             with watching(block, checkpoint.adapter.sites(checkpoint.config, index), STATISTICS) as found:
-                for item, hidden in zip(inputs, list(run_block(block, inputs)), strict=True):
-                    item.hidden = hidden
+                advance(block, inputs)
             tensors = {key: value for name, site in found.items() for key, value in site.finish(name).items()}
             save_file(tensors, folder / f"block-{index:03d}.safetensors")
     return folder

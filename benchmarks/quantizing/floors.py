@@ -65,7 +65,7 @@ def floor(bench: Bench) -> None:
 def variants(bench: Bench) -> None:
     """Times of what the constants of the kernels choose among, and the pass with activations in host memory."""
     from ptqbench.kernels.gptq_triton import launch
-    from ptqbench.models import skeleton
+    from ptqbench.models import stream
 
     clock, device = partial(timed_call, bench.device), bench.device
     for m in (4096, 28672):
@@ -87,8 +87,8 @@ def variants(bench: Bench) -> None:
         hessian.BLOCK = before
         print(f"   Hessian, {n} channels, blocks of {size}: {1e3 * seconds:.2f} ms a micro-batch", flush=True)
     found = []
-    for share in (skeleton.SHARE, 0.0):
-        kept, skeleton.SHARE = skeleton.SHARE, share
+    for share in (stream.SHARE, 0.0):
+        kept, stream.SHARE = stream.SHARE, share
         begun = time.perf_counter()
         made = bench.skeleton()
         passed = collect_blocks(made, made.inputs(bench.tokens, bench.args.batch_size), spec.statistics())
@@ -97,7 +97,7 @@ def variants(bench: Bench) -> None:
         print(
             f"   statistics with share {share}: {(time.perf_counter() - begun) / bench.layers:.3f} s/layer", flush=True
         )
-        skeleton.SHARE = kept
+        stream.SHARE = kept
     print(f"   the same statistics from host memory: {torch.equal(*found)}", flush=True)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ptqbench.manifest import atomic, write_text
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.headers import parts
+from ptqbench.models.recomputed import is_recomputed
 
 CARRIED = (
     "tokenizer*",
@@ -95,9 +96,11 @@ def _write_part(source: Checkpoint, folder: Path, part: str, replace: Replace, a
 
 
 def _read(shard: Path) -> Iterator[tuple[str, Tensor]]:
+    """The weights; buffers that are recomputed stay behind, as transformers leaves them: vLLM may refuse them."""
     with safe_open(shard, framework="pt") as stream:
         for name in stream.keys():  # noqa: SIM118 (not a dict)
-            yield name, stream.get_tensor(name)
+            if not is_recomputed(name):
+                yield name, stream.get_tensor(name)
 
 
 def _carry(source: Path, folder: Path) -> list[Path]:

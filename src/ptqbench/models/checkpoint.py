@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ptqbench.models.adapter import Adapter, load_adapter
 from ptqbench.models.headers import Header, read_config, read_headers
+from ptqbench.models.recomputed import is_recomputed
 
 
 class Checkpoint:
-    """Lazy access to a safetensors model folder; nothing is held in memory.
+    """Lazy access to the weights of a safetensors model folder; nothing is held in memory.
 
     With ``vision_tower``, the blocks of the tower are blocks of the model, before those of the language model.
     """
@@ -23,7 +24,8 @@ class Checkpoint:
     def __init__(self, folder: Path, vision_tower: bool = False) -> None:
         self.folder = folder
         self.config: dict[str, Any] = read_config(folder, str(folder))
-        self.headers: dict[str, Header] = read_headers(folder, str(folder))
+        headers = read_headers(folder, str(folder))
+        self.headers: dict[str, Header] = {n: header for n, header in headers.items() if not is_recomputed(n)}
         adapter = load_adapter(self.config, str(folder)).named_as(self.headers)
         self.adapter: Adapter = adapter.with_tower(self.config, self.headers) if vision_tower else adapter
         self.text_config = self.adapter.text_config(self.config)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ptqbench.models.adapter import Site
 from ptqbench.models.experts import runtime, slice_of, weight_view
-from ptqbench.models.skeleton import BlockInput, Skeleton, advance, resident
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import BlockInput, advance, resident
 from ptqbench.pipeline import brought
 
 ON_DEVICE = 16 << 30  # bytes of accumulators that a block's sites may hold on the device
@@ -88,7 +89,7 @@ def collect_stage(
             stack.callback(block.get_submodule(runtime(reader)).register_forward_pre_hook(stop).remove)
         for item in resident(inputs, next(block.parameters()).device):
             with suppress(_Reached):
-                block(item.hidden, **item.kwargs)
+                item.through(block)
     return {key: value for name, site in accumulators.items() for key, value in site.finish(name).items()}
 
 

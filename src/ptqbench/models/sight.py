@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from ptqbench.models.buffers import rebuild_buffers
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.headers import parts
 from ptqbench.models.shown import Shown
@@ -37,9 +38,9 @@ class Sight:
             self.model: Any = empty(checkpoint, dtype).eval()
         inside = self.model if isinstance(self.model, Vila) else self.model.model
         self.tower: Any = inside.get_submodule(tower.name.rpartition(".")[2])
+        rebuild_buffers(self.tower, self.tower, device)
         self._load(self.tower, checkpoint.under(f"{tower.name}."))
         self._load(inside.get_submodule(tower.projector.rpartition(".")[2]), checkpoint.under(f"{tower.projector}."))
-        rebuild_buffers(self.tower, device)
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -83,13 +84,3 @@ def empty(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         return Vila.from_config(checkpoint.config, dtype)
     config = AutoConfig.from_pretrained(checkpoint.folder)
     return AutoModelForImageTextToText.from_config(config, dtype=dtype)
-
-
-def rebuild_buffers(tower: nn.Module, device: torch.device) -> None:
-    """Buffers that no checkpoint holds (the numbers of the positions) are computed by their module's constructor."""
-    for module in tower.modules():
-        names = [name for name, buffer in module._buffers.items() if buffer is not None and buffer.is_meta]
-        if names:
-            with torch.device(device):
-                made: Any = type(module)(module.config)
-            module._buffers.update({name: made._buffers[name] for name in names})

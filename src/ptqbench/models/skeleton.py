@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,38 +11,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
+from ptqbench.models.buffers import rebuild_buffers
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse, make_watchable
 from ptqbench.models.shown import Calibration, batches
 from ptqbench.models.sight import Sight
-from ptqbench.pipeline import copy_stream
-
-CACHES = ("past_key_values", "cache_params", "use_cache")
-SHARE = 0.25  # of a GPU's memory, which the hidden states of all micro-batches may take
-
-
-@dataclass
-class BlockInput:
-    """Hidden states ``[b, t, d]`` of one micro-batch and the keyword arguments that every block gets with them."""
-
-    hidden: Tensor
-    kwargs: dict[str, Any]
-
-
-class _Reached(Exception):
-    """The first block was called; the rest of the forward pass is not wanted."""
-
-
-class _Catcher(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.caught: BlockInput | None = None
-
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        kwargs |= {"attention_mask": args[0]} if args else {}  # an encoder hands it on by its place
-        kwargs = {key: value for key, value in kwargs.items() if key not in CACHES}
-        self.caught = BlockInput(hidden, kwargs)
-        raise _Reached
+from ptqbench.models.stream import BlockInput, caught
 
 
 class Skeleton:
@@ -63,8 +36,8 @@ class Skeleton:
         inside = adapter.module
         self._blocks_at = f"{inside}.layers" if inside else adapter.blocks
         embedding = f"{inside}.embed_tokens" if inside else adapter.embedding
+        rebuild_buffers(self.model, self.model, device)
         self._materialize(embedding, checkpoint.under(adapter.embedding + "."))
-        self._rebuild_buffers()
         for index, block in enumerate(self._blocks(), adapter.tower_blocks):
             for site in adapter.sites(checkpoint.config, index):
                 if site.fed_by:
@@ -90,9 +63,9 @@ class Skeleton:
         """What the language model's first block receives for the calibration set, in micro-batches."""
         if isinstance(calibration, Tensor):
             prompts = [{"input_ids": batch} for batch in calibration.split(batch_size)]
-            return self._caught(self._blocks(), prompts, self._read)
+            return caught(self._blocks(), prompts, self._read)
         words = self.model.get_input_embeddings()
-        return self._caught(
+        return caught(
             self._blocks(),
             batches(calibration, batch_size),
             lambda batch: self._read({"inputs_embeds": self.sight.embed(batch, words)}),
@@ -102,11 +75,12 @@ class Skeleton:
         """What the vision tower's first block receives for the calibration set's images, in micro-batches."""
         assert not isinstance(calibration, Tensor)
         pixels = [batch.pixels for batch in batches(calibration, batch_size)]
-        return self._caught(self.sight.blocks, pixels, self.sight.look)
+        return caught(self.sight.blocks, pixels, self.sight.look)
 
     def block(self, index: int, tensors: dict[str, Tensor]) -> nn.Module:
         """Block ``index`` on the device with ``tensors`` as its weights (block-relative names, all of them)."""
         module = self._block(index)
+        rebuild_buffers(self.model, module, self.device)  # a block that was released has lost its own
         self._load(module, tensors)
         return module
 
@@ -121,24 +95,6 @@ class Skeleton:
 
     def _read(self, prompt: dict[str, Tensor]) -> None:
         self.model(**{name: tensor.to(self.device) for name, tensor in prompt.items()}, use_cache=False)
-
-    @staticmethod
-    def _caught(blocks: nn.ModuleList, prompts: list[Any], run: Callable[[Any], None]) -> list[BlockInput]:
-        """What the first of ``blocks`` receives when ``run`` is called on each of the prompts."""
-        original, catcher = blocks[0], _Catcher()
-        blocks[0] = catcher
-        caught = []
-        try:
-            for prompt in prompts:
-                try:
-                    with torch.no_grad():
-                        run(prompt)
-                except _Reached:
-                    assert catcher.caught is not None
-                    caught.append(kept(catcher.caught, len(prompts)))
-        finally:
-            blocks[0] = original
-        return caught
 
     def _blocks(self) -> nn.ModuleList:
         found = self.model.get_submodule(self._blocks_at)
@@ -156,14 +112,6 @@ class Skeleton:
         module.load_state_dict(real, strict=True, assign=True)
         module.requires_grad_(False)
 
-    def _rebuild_buffers(self) -> None:
-        """Buffers that no checkpoint holds (rotary frequencies) are computed by their module's constructor."""
-        for name, module in list(self.model.named_modules()):
-            buffers = [buffer for buffer in module._buffers.values() if buffer is not None]
-            if buffers and all(buffer.is_meta for buffer in buffers):
-                with torch.device(self.device):
-                    self.model.set_submodule(name, type(module)(config=self.model.config))
-
 
 def language_config(checkpoint: Checkpoint, remote: bool) -> Any:
     """transformers' config of the language model, which a model with images holds inside its own."""
@@ -178,61 +126,3 @@ def _call_with_first_channels(*called: Any) -> None:
     *linears, _, _, output = called
     for linear in linears:
         linear(output[..., : linear.in_features])
-
-
-@torch.no_grad()
-def run_block(block: nn.Module, inputs: list[BlockInput]) -> Iterator[Tensor]:
-    """The block's output hidden states, micro-batch by micro-batch."""
-    for item in resident(inputs, next(block.parameters()).device):
-        out = block(item.hidden, **item.kwargs)
-        yield out[0] if isinstance(out, tuple) else out
-
-
-def advance(block: nn.Module, inputs: list[BlockInput]) -> None:
-    """Replace the hidden states by what the block makes of them, where they are kept."""
-    for item, hidden in zip(inputs, run_block(block, inputs), strict=True):
-        replace_hidden(item, hidden)
-
-
-def kept(item: BlockInput, count: int) -> BlockInput:
-    """The item with its hidden states in pinned host memory where ``count`` like it are too many for the GPU."""
-    hidden = item.hidden
-    if not hidden.is_cuda:
-        return item
-    memory = torch.cuda.get_device_properties(hidden.device).total_memory
-    if count * hidden.nbytes <= SHARE * memory:
-        return item
-    return BlockInput(hidden.cpu().pin_memory(), item.kwargs)
-
-
-def resident(inputs: list[BlockInput], device: torch.device) -> Iterator[BlockInput]:
-    """The inputs on the device; those in host memory are copied there while the one before them is in use."""
-    following = _fetch(inputs[0], device) if inputs else None
-    for index, original in enumerate(inputs):
-        item = following
-        assert item is not None
-        if item is not original:
-            computing = torch.cuda.current_stream(device)
-            computing.wait_stream(copy_stream(device))
-            item.hidden.record_stream(computing)
-        following = _fetch(inputs[index + 1], device) if index + 1 < len(inputs) else None
-        yield item
-
-
-def replace_hidden(item: BlockInput, hidden: Tensor) -> None:
-    """Put ``hidden`` where the item keeps its hidden states, without waiting for it."""
-    if item.hidden.device == hidden.device:
-        item.hidden = hidden
-        return
-    stream = copy_stream(hidden.device)
-    stream.wait_stream(torch.cuda.current_stream(hidden.device))
-    with torch.cuda.stream(stream):
-        item.hidden = torch.empty(hidden.shape, dtype=hidden.dtype, pin_memory=True).copy_(hidden, non_blocking=True)
-    hidden.record_stream(stream)
-
-
-def _fetch(item: BlockInput, device: torch.device) -> BlockInput:
-    if item.hidden.device == device or device.type != "cuda":
-        return item
-    with torch.cuda.stream(copy_stream(device)):
-        return BlockInput(item.hidden.to(device, non_blocking=True), item.kwargs)

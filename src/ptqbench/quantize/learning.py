@@ -16,7 +16,7 @@ from ptqbench.kernels.fake import fake_quantize, fake_quantize_plain, soft_grid
 from ptqbench.models.experts import fuse
 from ptqbench.models.norms import fast_norms
 from ptqbench.models.scan import fast_mamba
-from ptqbench.models.skeleton import BlockInput
+from ptqbench.models.stream import BlockInput, Call, output
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.problem import Bounds, diagonal_blocks
 
@@ -93,9 +93,8 @@ def block_loss(block: nn.Module, weights: Weights, item: BlockInput, target: Ten
     hidden = item.hidden.to(next(iter(weights.values())).device, non_blocking=True)  # where they are many, on the host
     autocast = torch.autocast("cuda", torch.bfloat16) if hidden.is_cuda else nullcontext()
     with autocast:
-        out = functional_call(block, replaced, (hidden,), item.kwargs)
-    out = out[0] if isinstance(out, tuple) else out
-    return mse_loss(out.float(), target.float())
+        out = functional_call(block, replaced, (hidden, *item.call.args), item.call.kwargs)
+    return mse_loss(output(out).float(), target.float())
 
 
 @fast_mamba()
@@ -111,19 +110,21 @@ def total_loss(block: nn.Module, weights: Weights, inputs: Sequence[BlockInput],
 def resplit(
     inputs: Sequence[BlockInput], targets: Sequence[Tensor], size: int
 ) -> tuple[list[BlockInput], list[Tensor]]:
-    """The same sequences in micro-batches of at most ``size``; keyword tensors with a batch axis follow."""
+    """The same sequences in micro-batches of at most ``size``; tensors of the call that have a batch axis follow."""
     items, outputs = [], []
     for item, target in zip(inputs, targets, strict=True):
         count = len(item.hidden)
         for start in range(0, count, size):
             rows = slice(start, start + size)
-            kwargs = {key: _rows(value, rows, count) for key, value in item.kwargs.items()}
-            items.append(BlockInput(item.hidden[rows], kwargs))
+            call = Call(*(_rows(part, rows, count) for part in item.call))
+            items.append(BlockInput(item.hidden[rows], (call,)))
             outputs.append(target[rows])
     return items, outputs
 
 
 def _rows(value: Any, rows: slice, count: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _rows(part, rows, count) for key, part in value.items()}
     if isinstance(value, tuple):
         return tuple(_rows(part, rows, count) for part in value)
     if isinstance(value, Tensor) and value.dim() > 1 and len(value) == count > 1:

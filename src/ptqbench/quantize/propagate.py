@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ptqbench.models.adapter import Site, stages
 from ptqbench.models.collect import collect_stage, showing, watching
 from ptqbench.models.experts import routed_alike, weight_view
-from ptqbench.models.skeleton import BlockInput, Skeleton, advance, replace_hidden, run_block
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import BlockInput, advance, move_on, run_block
 from ptqbench.pipeline import brought
 from ptqbench.quantize.basis import SiteBasis
 from ptqbench.quantize.cell import Cell, changed_tensors
@@ -45,7 +46,7 @@ class Streams:
         if self.rotation is None:
             return self.quantized
         return [
-            BlockInput(turn_back(self._wide(item), self.rotation).to(item.hidden), item.kwargs)
+            BlockInput(turn_back(self._wide(item), self.rotation).to(item.hidden), item.calls)
             for item in self.quantized
         ]
 
@@ -98,7 +99,7 @@ class PropagatedCell(Cell):
                     weight_view(block, linear).copy_(result.linears[linear].dequantize())
             advance(block, streams.quantized)
             for item, hidden in zip(streams.exact, targets, strict=True):
-                replace_hidden(item, hidden)
+                move_on(item, hidden)
             skeleton.release(index)
             result.tensors = changed_tensors(state, tensors, result)
             settle(result.records + records)
@@ -169,7 +170,7 @@ class PropagatedCell(Cell):
 
 def copies(inputs: list[BlockInput]) -> list[BlockInput]:
     """The same hidden states, to move on by themselves."""
-    return [BlockInput(item.hidden, item.kwargs) for item in inputs]
+    return [BlockInput(item.hidden, item.calls) for item in inputs]
 
 
 def rotation_of(cell: Cell, block: int) -> Rotation | None:

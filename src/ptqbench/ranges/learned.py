@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ptqbench.kernels.fake import narrow, soft_grid
-from ptqbench.models.skeleton import BlockInput
+from ptqbench.models.stream import BlockInput
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.learning import Best, Ends, Learned, Weights, apart, descend, flat, on_grid, total_loss
 from ptqbench.quantize.state import BlockState

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ptqbench.kernels.fake import soft_grid
-from ptqbench.models.skeleton import BlockInput
+from ptqbench.models.stream import BlockInput
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.learning import Best, Ends, Learned, Weights, apart, descend, flat, on_grid
 from ptqbench.quantize.problem import Problem, Rounded

@@ -11,7 +11,8 @@ from torch import nn
 
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
-from ptqbench.models.skeleton import Skeleton, run_block
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import run_block
 from ptqbench.statistics.hessian import unfold
 
 

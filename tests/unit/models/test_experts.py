@@ -16,7 +16,8 @@ from ptqbench.models.adapter import reason_for_float, stages
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
 from ptqbench.models.experts import fuse, slice_of, weight_view
-from ptqbench.models.skeleton import Skeleton, run_block
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import advance, run_block
 from ptqbench.statistics.hessian import unfold
 
 CPU = torch.device("cpu")
@@ -63,8 +64,7 @@ def test_every_expert_accumulates_the_tokens_routed_to_it(tmp_path: Path, family
     skeleton = Skeleton(checkpoint, CPU, torch.float32)
     items = skeleton.inputs(tokens(), 4)
     first = skeleton.block(0, checkpoint.block(0))
-    for item, hidden in zip(items, list(run_block(first, items)), strict=True):
-        item.hidden = hidden
+    advance(first, items)
     block = skeleton.block(1, checkpoint.block(1))
     routed: list[tuple[Tensor, Tensor]] = []
     router: Any = block.get_submodule("mlp.gate")

@@ -17,7 +17,8 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import image_place, image_processor, load_model
 from ptqbench.models.shown import Shown, batches, shown
 from ptqbench.models.sight import image_tokens
-from ptqbench.models.skeleton import Skeleton, run_block
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import advance
 from ptqbench.models.vila import Vila
 
 CPU = torch.device("cpu")
@@ -57,7 +58,7 @@ def test_every_block_is_that_of_the_whole_model(folder: Path, vision_tower: bool
     reached = 0
     for span, items in skeleton.segments([item], batch_size=len(item.ids)):
         for index in span:
-            items[0].hidden = next(run_block(skeleton.block(index, checkpoint.block(index)), items))
+            advance(skeleton.block(index, checkpoint.block(index)), items)
             assert torch.equal(items[0].hidden, expected[index])
             skeleton.release(index)
             reached += 1

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
-from ptqbench.models.skeleton import Skeleton, run_block
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import advance, run_block
 
 CPU = torch.device("cpu")
 
@@ -41,9 +42,8 @@ def test_every_block_is_that_of_the_whole_model(tmp_path: Path, family: str, dty
     items = skeleton.inputs(batch, batch_size=len(batch))
     assert torch.equal(items[0].hidden, inputs[0])
     for index, expected in enumerate(outputs):
-        found = list(run_block(skeleton.block(index, checkpoint.block(index)), items))
-        assert torch.equal(found[0], expected)
-        items[0].hidden = found[0]
+        advance(skeleton.block(index, checkpoint.block(index)), items)
+        assert torch.equal(items[0].hidden, expected)
         skeleton.release(index)
 
 
@@ -96,6 +96,6 @@ def test_blocks_of_a_mixture_are_those_of_the_whole_model(tmp_path: Path, family
     skeleton = Skeleton(checkpoint, CPU, torch.float32)
     items = skeleton.inputs(tokens(), batch_size=6)
     for index, expected in enumerate(outputs):
-        items[0].hidden = next(run_block(skeleton.block(index, checkpoint.block(index)), items))
+        advance(skeleton.block(index, checkpoint.block(index)), items)
         torch.testing.assert_close(items[0].hidden, expected, rtol=1e-4, atol=1e-5)
         skeleton.release(index)

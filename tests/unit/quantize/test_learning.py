@@ -10,7 +10,8 @@ import torch
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.kernels.fake import soft_grid
-from ptqbench.models.skeleton import BlockInput, Skeleton, run_block
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import BlockInput, run_block
 from ptqbench.quantize import learning
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.learning import full_range, resplit, soft_quantize, total_loss
