@@ -19,8 +19,8 @@ ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # the column, of each eight, that nibble i of 
 
 def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:
     """Why this format cannot hold a linear, or None."""
-    if len(linear.codes) % len(ORDER):
-        return f"a linear of {len(linear.codes)} rows, which is no multiple of {len(ORDER)}"
+    if linear.shape[0] % len(ORDER):
+        return f"a linear of {linear.shape[0]} rows, which is no multiple of {len(ORDER)}"
     return unfolded(linear)
 
 

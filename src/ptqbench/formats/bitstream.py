@@ -5,10 +5,29 @@ GPTQ's 3-bit layout and compressed-tensors' (0.18 and later) are this stream (do
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 WORD = 32  # bits
+
+
+class Stream(NamedTuple):
+    """Packed codes ``[m, n]``: ``words`` int32 ``[m, ceil(n·bits / 32)]``."""
+
+    words: Tensor
+    bits: int
+    n: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        return len(self.words), self.n
+
+    def codes(self) -> Tensor:
+        """The codes, uint8 ``[m, n]``."""
+        return unpack(self.words, self.bits, self.n)
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -28,8 +47,13 @@ def pack(codes: Tensor, bits: int) -> Tensor:
 
 def unpack(words: Tensor, bits: int, n: int) -> Tensor:
     """The first ``n`` codes, uint8 ``[m, n]``, of a stream of int32 words."""
-    stream = torch.nn.functional.pad(words.to(torch.int64) & 0xFFFFFFFF, (0, 1))
-    position = torch.arange(n, device=words.device) * bits
-    word, shift = position // 32, position % 32
-    both = stream[:, word] | (stream[:, word + 1] << 32)
-    return ((both >> shift) & (2**bits - 1)).to(torch.uint8)
+    m, runs, mask = len(words), -(-n // WORD), 2**bits - 1
+    stream = torch.nn.functional.pad(words, (0, runs * bits - words.shape[1])).view(m, runs, bits)
+    codes = torch.empty(m, runs, WORD, dtype=torch.uint8, device=words.device)
+    for index in range(WORD):
+        word, shift = divmod(index * bits, WORD)
+        value = stream[..., word] >> shift  # signed: what comes in from above is masked, or replaced
+        if shift + bits > WORD:
+            value = (value & (2 ** (WORD - shift) - 1)) | (stream[..., word + 1] << (WORD - shift))
+        codes[..., index] = value & mask
+    return codes.flatten(1)[:, :n].contiguous()

@@ -40,9 +40,9 @@ def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, layout: Layo
         signed = (linear.codes.to(torch.int16) - 128).to(torch.int8)
         return {f"{name}.weight": signed, f"{name}.weight_scale": linear.scale.to(dtype)}
     packed = {
-        f"{name}.weight_packed": pack(linear.codes, linear.bits),
+        f"{name}.weight_packed": linear.words,
         f"{name}.weight_scale": linear.scale.to(dtype),
-        f"{name}.weight_shape": torch.tensor(linear.codes.shape, dtype=torch.int64),
+        f"{name}.weight_shape": torch.tensor(linear.shape, dtype=torch.int64),
     }
     if not linear.symmetric:
         packed[f"{name}.weight_zero_point"] = pack(linear.zero.T.contiguous(), linear.bits).T.contiguous()

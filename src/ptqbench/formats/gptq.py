@@ -25,7 +25,7 @@ RUN = 32  # codes that fill whole words at any width
 
 def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:
     """Why this format cannot hold a linear, or None."""
-    m, n = linear.codes.shape
+    m, n = linear.shape
     if m % RUN or n % RUN:
         return f"a linear of {m} x {n}, which are not both multiples of {RUN}"
     if layout.zeros == "v1" and bool((linear.zero == 0).any()):
@@ -41,10 +41,10 @@ def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, layout: Layo
     """
     stored = linear.zero - 1 if layout.zeros == "v1" else linear.zero
     return {
-        f"{name}.qweight": pack(linear.codes, linear.bits).T.contiguous(),
+        f"{name}.qweight": linear.words.T.contiguous(),
         f"{name}.qzeros": pack(stored.T, linear.bits),
         f"{name}.scales": linear.scale.T.to(torch.float16).contiguous(),
-        f"{name}.g_idx": torch.arange(linear.codes.shape[1], dtype=torch.int32) // linear.group_size,
+        f"{name}.g_idx": torch.arange(linear.shape[1], dtype=torch.int32) // linear.group_size,
     }
 
 

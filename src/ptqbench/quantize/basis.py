@@ -43,7 +43,7 @@ class SiteBasis:
     def attach(self, linear: str, codes: Tensor, scale: Tensor, zero: Tensor, grid: Grid) -> QuantizedLinear:
         """Codes rounded in this basis, as a linear that knows the way back."""
         return QuantizedLinear(
-            codes=codes.to(torch.uint8),
+            stored=codes.to(torch.uint8),
             scale=scale.float(),
             zero=zero.float() if grid.half_integer else zero.to(torch.uint8),
             bits=grid.bits,

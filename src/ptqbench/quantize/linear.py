@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ptqbench.formats.bitstream import pack, unpack
+from ptqbench.formats.bitstream import Stream, pack
 from ptqbench.quantize.orthogonal import Orthogonal, from_state
 
 
@@ -16,13 +17,14 @@ from ptqbench.quantize.orthogonal import Orthogonal, from_state
 class QuantizedLinear:
     """Codes and grid of one linear ``y = W x``, ``W`` of ``[m, n]``.
 
-    ``codes`` uint8 ``[m, n]``; ``scale`` float32 and ``zero`` uint8 ``[m, groups]``, or float32 on a half-integer grid
-    (QuIP's own), where it is the constant ``(2^bits - 1) / 2``; ``channel_scale`` float32 ``[n]`` divides the input
-    where no neighbour could absorb it; ``right`` transforms the input after that and ``left`` the output:
-    ``W = left (scale (codes - zero)) rightᵀ / channel_scale``. The linears of a site share the first two.
+    ``stored`` are the codes, uint8 ``[m, n]``, or the stream that holds them; ``scale`` is float32 and ``zero`` uint8
+    ``[m, groups]``, or float32 on a half-integer grid (QuIP's own), where it is the constant ``(2^bits - 1) / 2``;
+    ``channel_scale`` float32 ``[n]`` divides the input where no neighbour could absorb it; ``right`` transforms the
+    input after that and ``left`` the output: ``W = left (scale (codes - zero)) rightᵀ / channel_scale``.
+    The linears of a site share the first two.
     """
 
-    codes: Tensor
+    stored: Tensor | Stream
     scale: Tensor
     zero: Tensor
     bits: int
@@ -32,9 +34,25 @@ class QuantizedLinear:
     left: Orthogonal | None = None
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        m, n = self.stored.shape
+        return m, n
+
+    @property
+    def codes(self) -> Tensor:
+        """Codes, uint8 ``[m, n]``: unpacked at each call where they are stored as a stream."""
+        return self.stored.codes() if isinstance(self.stored, Stream) else self.stored
+
+    @property
+    def words(self) -> Tensor:
+        """The codes as a bit stream, int32 ``[m, ceil(n·bits / 32)]``."""
+        return self.stored.words if isinstance(self.stored, Stream) else pack(self.stored, self.bits)
+
+    @property
     def group_size(self) -> int:
         """Columns that share a scale."""
-        return self.codes.shape[1] // self.scale.shape[1]
+        return self.shape[1] // self.scale.shape[1]
 
     @property
     def half_integer(self) -> bool:
@@ -46,7 +64,7 @@ class QuantizedLinear:
         """What only this linear stores: codes, 16-bit scales, zero-points unless constant, its outputs' seed."""
         zeros = 0 if self.symmetric or self.half_integer else self.zero.numel() * self.bits
         left = self.left.origin.bits if self.left is not None else 0
-        return self.codes.numel() * self.bits + 16 * self.scale.numel() + zeros + left
+        return math.prod(self.shape) * self.bits + 16 * self.scale.numel() + zeros + left
 
     @property
     def input_bits(self) -> int:
@@ -70,10 +88,10 @@ class QuantizedLinear:
     def state(self, prefix: str) -> dict[str, Tensor]:
         """What only this linear has, for a safetensors file; codes as a dense bit stream."""
         tensors = {
-            f"{prefix}.codes": pack(self.codes, self.bits),
+            f"{prefix}.codes": self.words,
             f"{prefix}.scale": self.scale,
             f"{prefix}.zero": self.zero,
-            f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.codes.shape]),
+            f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.shape]),
         }
         return tensors | _origin(self.left, f"{prefix}.left.")
 
@@ -87,7 +105,7 @@ class QuantizedLinear:
         """The inverse of :meth:`state` and :meth:`input_state`."""
         bits, symmetric, _, n = state[f"{prefix}.meta"].tolist()
         return cls(
-            codes=unpack(state[f"{prefix}.codes"], bits, n),
+            stored=Stream(state[f"{prefix}.codes"], bits, n),
             scale=state[f"{prefix}.scale"],
             zero=state[f"{prefix}.zero"],
             bits=bits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
         saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes
     else:
         tower = [linears for block, linears in cell.sites() if block < checkpoint.adapter.tower_blocks]
-        dequantized = sum(linear.codes.numel() for linears in tower for linear in linears) * checkpoint.dtype.itemsize
-        saved = dequantized - sum(map(packed_bytes, tower))
+        weights = sum(math.prod(linear.shape) for linears in tower for linear in linears)
+        saved = weights * checkpoint.dtype.itemsize - sum(map(packed_bytes, tower))
     record = {"format": name, "reason": reason, "weight_bytes": written, "packed_weight_bytes": written - saved}
     return files, record | ({"dense_part": TOWER} if checkpoint.adapter.tower_blocks and name != "dense" else {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
             record["layers"] += block.records
             record["transforms"] += notes
             record["packed_bytes"] += sum(packed_bytes(linears) for linears in block.sites().values())
-            record["n_weights"] += sum(linear.codes.numel() for linear in block.linears.values())
+            record["n_weights"] += sum(math.prod(linear.shape) for linear in block.linears.values())
             bar(1, f"of {recipe['name']} {scheme['name']}")
     outside = cell.outside()
     if args.part[0] == 0:

@@ -33,7 +33,7 @@ def test_a_reader_of_single_nibbles_sees_the_same_weight(group_size: int, symmet
 def test_a_known_word() -> None:
     """Columns 0 to 7 with codes 0 to 7: the nibbles hold columns 0, 2, 4, 6, 1, 3, 5, 7, the first one lowest."""
     linear = QuantizedLinear(
-        codes=torch.arange(8, dtype=torch.uint8).unsqueeze(1),
+        stored=torch.arange(8, dtype=torch.uint8).unsqueeze(1),
         scale=torch.ones(8, 1),
         zero=torch.arange(8, dtype=torch.uint8).unsqueeze(1),
         bits=4,
