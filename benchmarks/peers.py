@@ -1,6 +1,6 @@
 """GPTQ by a peer on a model folder, timed as gpu.py times ours; prints one line, 'BENCH {…}'.
 
-    python benchmarks/peers.py llmcompressor FOLDER [--warm FOLDER] [--device cuda] [--offload cuda:0]
+    python benchmarks/peers.py llmcompressor FOLDER [--warm FOLDER] [--device cuda] [--offload cuda:0] [--save FOLDER]
 
 Runs where the peer is installed (llmcompressor 0.14, gptqmodel 7.6), which is not our environment: gpu.py calls it with
 ``--peer-path``. A layer's time is from its first forward pass to the next layer's; the model in ``--warm`` is quantized
@@ -21,7 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-Quantization = tuple[Any, Callable[[], Any]]  # the decoder layers, and what quantizes them
+# the decoder layers, what quantizes them, and what saves the model into a folder
+Quantization = tuple[Any, Callable[[], Any], Callable[[str], Any]]
 
 
 def arguments() -> argparse.Namespace:
@@ -34,6 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--group-size", type=int, default=128)
+    parser.add_argument("--save", help="folder for the packed checkpoint; without it nothing is saved")
     parser.add_argument("--offload", help="where llmcompressor keeps activations between layers; by default its own")
     return parser.parse_args()
 
@@ -91,7 +93,7 @@ def llmcompressor(args: argparse.Namespace, folder: Path, samples: int) -> Quant
             **options,
         )
 
-    return model.model.layers, run
+    return model.model.layers, run, lambda folder: model.save_pretrained(folder, save_compressed=True)
 
 
 def gptqmodel(args: argparse.Namespace, folder: Path, samples: int) -> Quantization:
@@ -104,7 +106,7 @@ def gptqmodel(args: argparse.Namespace, folder: Path, samples: int) -> Quantizat
     model = GPTQModel.load(str(folder), config, **({"device": "cpu"} if args.device == "cpu" else {}))
     rows = random_tokens(args, folder, samples).tolist()
     data = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows]
-    return model.model.model.layers, lambda: model.quantize(data, batch_size=args.batch_size)
+    return model.model.model.layers, lambda: model.quantize(data, batch_size=args.batch_size), model.save
 
 
 PEERS: dict[str, Callable[[argparse.Namespace, Path, int], Quantization]] = {
@@ -145,7 +147,7 @@ def main() -> None:
 
     if args.warm:
         PEERS[args.peer](args, args.warm, args.batch_size)[1]()
-    layers, run = PEERS[args.peer](args, args.model, args.samples)
+    layers, run, save = PEERS[args.peer](args, args.model, args.samples)
     if args.device != "cpu":
         torch.cuda.empty_cache()
         torch.cuda.synchronize()
@@ -157,6 +159,10 @@ def main() -> None:
         "laps": [round(lap, 3) for lap in laps],
         "peak_gpu_gib": torch.cuda.max_memory_allocated() / 2**30 if args.device != "cpu" else None,
     }
+    if args.save:
+        begun = time.perf_counter()
+        save(args.save)
+        found["save_seconds"] = time.perf_counter() - begun
     print("BENCH " + json.dumps(found), flush=True)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -38,28 +40,8 @@ def run_peer(name: str, bench: Bench) -> dict[str, Any]:
     args, warm = bench.args, bench.folder.with_name(f"{bench.shape}-warm")
     if not warm.is_dir():
         make_model(warm, SHAPES[bench.shape][1], 1, bench.device)
-    command = [
-        args.peer_python,
-        str(Path(__file__).parents[1] / "peers.py"),
-        name,
-        str(bench.folder),
-        "--warm",
-        str(warm),
-    ]
-    command += ["--device", args.device, "--samples", str(args.samples), "--length", str(args.length)]
-    command += ["--batch-size", str(args.batch_size), "--group-size", str(args.group_size)]
-    command += ["--offload", "cuda:0"] if name == "llmcompressor" and args.device == "cuda" else []
-    libraries = ":".join(filter(None, (args.peer_path, os.environ.get("LD_LIBRARY_PATH"))))
-    env = {**os.environ, "PYTHONPATH": args.peer_path, "LD_LIBRARY_PATH": libraries}
     log = args.out.with_name(f"{args.out.stem}.{bench.shape}.{name}.log")
-    found: dict[str, Any] = {}
-    with open(log, "w") as stream:
-        try:
-            subprocess.run(command, env=env, stdout=stream, stderr=stream, timeout=args.peer_seconds, check=False)
-        except subprocess.TimeoutExpired:
-            print(f"{name} did not finish within {args.peer_seconds:.0f} s", file=stream)
-    for line in log.read_text(errors="replace").splitlines():
-        found = json.loads(line.removeprefix("BENCH ")) if line.startswith("BENCH ") else found
+    found = asked(name, bench.folder, args, log, ["--warm", str(warm)])
     if not found:
         print(f"{bench.shape} {name} did not run: see {log}", flush=True)
         return {"row": name, "shape": bench.shape}
@@ -74,3 +56,22 @@ def run_peer(name: str, bench: Bench) -> dict[str, Any]:
         "peak_gib": gib,
         "layers_measured": len(found["laps"]),
     }
+
+
+def asked(name: str, model: Path, args: Namespace, log: Path, more: list[str]) -> dict[str, Any]:
+    """What a peer says of a model, and ``seconds`` of its whole process; nothing where it did not run: see ``log``."""
+    command = [args.peer_python, str(Path(__file__).parents[1] / "peers.py"), name, str(model), *more]
+    command += ["--device", args.device, "--samples", str(args.samples), "--length", str(args.length)]
+    command += ["--batch-size", str(args.batch_size), "--group-size", str(args.group_size)]
+    command += ["--offload", "cuda:0"] if name == "llmcompressor" and args.device == "cuda" else []
+    libraries = ":".join(filter(None, (args.peer_path, os.environ.get("LD_LIBRARY_PATH"))))
+    env = {**os.environ, "PYTHONPATH": args.peer_path, "LD_LIBRARY_PATH": libraries}
+    begun = time.perf_counter()
+    with open(log, "w") as stream:
+        try:
+            subprocess.run(command, env=env, stdout=stream, stderr=stream, timeout=args.peer_seconds, check=False)
+        except subprocess.TimeoutExpired:
+            print(f"{name} did not finish within {args.peer_seconds:.0f} s", file=stream)
+    seconds = time.perf_counter() - begun
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("BENCH ")]
+    return {**json.loads(lines[-1].removeprefix("BENCH ")), "seconds": seconds} if lines else {}

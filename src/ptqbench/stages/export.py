@@ -13,7 +13,7 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.formats.choice import choose, modules
 from ptqbench.formats.layout import Layout
 from ptqbench.manifest import begin, finish, verify
-from ptqbench.stages.common import parser
+from ptqbench.stages.common import Meter, parser
 
 TOWER = "the vision tower is dequantized: a packed format is written for the language model alone"
 
@@ -26,18 +26,27 @@ def main(argv: list[str] | None = None) -> None:
         "--quantized", type=Path, nargs="?", help="the cell's manifest; empty for the float baseline"
     )
     args = arguments.parse_args(argv)
-    folder = begin(args.out)
+    folder, meter = begin(args.out), Meter("cpu")
     model = verify(args.model)
     adapter = f"ptqbench.models.adapters.{model['adapter']}"
     code = fingerprint(["ptqbench.stages.export", adapter, *modules(args.spec)])
     if args.quantized is None:
         size = model["weight_bytes"]
         record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
-        finish(args.out, args.spec, code, [], checkpoint=model["source"], adapter=model["adapter"], **record)
+        finish(
+            args.out,
+            args.spec,
+            code,
+            [],
+            checkpoint=model["source"],
+            adapter=model["adapter"],
+            **record,
+            **meter.read(),
+        )
         return
     files, record = run(args, Path(model["source"]), folder)
     where = str(folder / "checkpoint")
-    finish(args.out, args.spec, code, files, checkpoint=where, adapter=model["adapter"], **record)
+    finish(args.out, args.spec, code, files, checkpoint=where, adapter=model["adapter"], **record, **meter.read())
 
 
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:

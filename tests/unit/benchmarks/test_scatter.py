@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import runpy
 from pathlib import Path
 
@@ -18,15 +17,11 @@ from ptqbench.plan import Cell, Plan
 def test_its_config_can_be_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, scatter: int) -> None:
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     benchmark = runpy.run_path(str(REPOSITORY / "benchmarks/scatter.py"))
-    args = argparse.Namespace(samples=4, length=64, group_size=32, method=method)
-    benchmark["write_model"](tmp_path / "model", "tiny", 4, "cpu")
-    benchmark["write_text"](tmp_path / "text.txt", 2 * args.samples * args.length)
-    benchmark["configure"](tmp_path, args, scatter)
-    (tmp_path / "workflow").symlink_to(REPOSITORY / "workflow")
+    benchmark["make_workspace"](tmp_path, "tiny", 4, "cpu", 2 * 4 * 64)
+    benchmark["configure"](tmp_path, [method], 4, 64, 32, scatter=scatter)
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     plan = Plan(config, tmp_path)
-    assert Cell("model", "text", "cell", "w4") in plan.cells
-    assert benchmark["CELL"] in [str(path) for path in plan.outputs(Path("results"))]
+    assert Cell("model", "text", method, "w4") in plan.cells
     assert benchmark["STATISTICS"] in [str(path) for path in plan.outputs(Path("results"))]
     with pytest.raises(UserError, match="scatter"):  # so it is heeded
-        Plan({**config, "scatter": scatter + 1, "methods": {"cell": {"rounding": "gptaq"}}}, tmp_path)
+        Plan({**config, "scatter": scatter + 1, "methods": {method: {"rounding": "gptaq"}}}, tmp_path)
