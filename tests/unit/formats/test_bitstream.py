@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptqbench.formats.bitstream import pack, unpack
+from ptqbench.formats.bitstream import Stream, pack, unpack
 
 
 def codes(m: int, n: int, bits: int, seed: int = 0) -> torch.Tensor:
@@ -37,3 +37,11 @@ def test_is_one_little_endian_integer_a_row(bits: int, n: int) -> None:
 def test_all_ones_survive(bits: int) -> None:
     full = torch.full((2, 45), 2**bits - 1, dtype=torch.uint8)
     assert torch.equal(unpack(pack(full, bits), bits, 45), full)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_a_stream_knows_its_codes(bits: int) -> None:
+    given_codes = codes(5, 70, bits)
+    stream = Stream(pack(given_codes, bits), bits, 70)
+    assert stream.shape == given_codes.shape
+    assert torch.equal(stream.codes(), given_codes)

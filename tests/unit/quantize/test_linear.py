@@ -102,3 +102,12 @@ def test_half_integer_zero_survives_storage_and_bfloat16(tmp_path: Path, bits: i
     assert torch.equal(found.dequantize().double(), expected.flatten(1))
     assert torch.equal(found.dequantize(torch.bfloat16), expected.flatten(1).bfloat16())
     assert packed_bytes([found]) == packed_bytes([linear(bits, symmetric=True)])
+
+
+def test_codes_that_were_read_are_neither_unpacked_nor_packed() -> None:
+    given = linear()
+    stored = given.state("up")
+    read = QuantizedLinear.from_state(stored, "up", "site")
+    assert read.words is stored["up.codes"]
+    assert read.shape == given.shape
+    assert torch.equal(read.codes, given.codes)
