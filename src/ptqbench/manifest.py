@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ptqbench.errors import DamagedArtifact
+from ptqbench.errors import DamagedArtifact, writing
 from ptqbench.locks import claim
 
 NAME = "manifest.json"
@@ -31,12 +31,21 @@ def canonical(value: Any) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; it becomes ``path`` when the block ends without an error."""
+    """Yield a temporary name beside ``path``; it becomes ``path`` when the block ends without an error.
+
+    Libraries may make files of their own under that name, for this user alone: the permissions are those that umask
+    gives a new file, whatever writes it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with writing(path, temporary):
+            temporary.touch()
+            permissions = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(permissions)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

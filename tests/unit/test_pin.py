@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import httpx
 import huggingface_hub
 import pytest
 import yaml
@@ -39,5 +40,23 @@ def test_lines_of_a_config(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_hub_that_does_not_answer_is_one_line() -> None:
-    with pytest.raises(SystemExit, match=r"cannot ask the hub for org/none .*check the id"):
+    with pytest.raises(SystemExit, match=r"cannot ask the hub for 'org/none' .*check the id"):
         main(["pin", "org/none"])
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "=", "org/", "=org/", "a b=org/Model-7B", "a\nb=org/Model-7B", "a/b=org/Model-7B"]
+)
+def test_a_name_that_no_config_takes_is_one_line(asked: str) -> None:
+    with pytest.raises(SystemExit, match=r"^error: .* is none of NAME=HUB_ID: write a name"):
+        main(["pin", asked])
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), PermissionError(13, "no")])
+def test_whatever_keeps_the_hub_away_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Hub, hub: str) -> None:
+        raise error
+
+    monkeypatch.setattr(Hub, "model_info", refuse)
+    with pytest.raises(SystemExit, match=rf"^error: cannot ask the hub for 'org/m' \({type(error).__name__}\): check"):
+        main(["pin", "org/m"])

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from ptqbench import spec
 from ptqbench.config import hand_on, take_over
 from ptqbench.devices import gpu_slots, visible_gpus
-from ptqbench.errors import UserError
+from ptqbench.errors import told
 from ptqbench.evaluation import runtime
 from ptqbench.evaluation.environment import lock_digest
 from ptqbench.fingerprint import fingerprint
@@ -44,19 +44,19 @@ try:
     else:
         take_over(config)
     PLAN = Plan(config, BASE)
-except UserError as error:
-    sys.exit(f"error: {error}")
 
-# once a run, not again in every job that Snakemake starts as a process of its own
-if workflow.is_main_process:
-    hand_on(config, Path(".snakemake"))
-    if enter(Path(".snakemake")):
-        print("An earlier run was killed: its lock is released.", file=sys.stderr)
-    for line in [*runtime.withdraw_gone(Path()), *PLAN.damaged(Path(RESULTS))]:
-        print(f"damaged: {line}", file=sys.stderr)
+    # once a run, not again in every job that Snakemake starts as a process of its own
+    if workflow.is_main_process:
+        hand_on(config, Path(".snakemake"))
+        if enter(Path(".snakemake")):
+            print("An earlier run was killed: its lock is released.", file=sys.stderr)
+        for line in [*runtime.withdraw_gone(Path()), *PLAN.damaged(Path(RESULTS))]:
+            print(f"damaged: {line}", file=sys.stderr)
 
-# what was damaged is made anew even if nothing that is left to do needs it
-WITHDRAWN = [str(output) for output in PLAN.withdrawn(Path(RESULTS))]
+    # what was damaged is made anew even if nothing that is left to do needs it
+    WITHDRAWN = [str(output) for output in PLAN.withdrawn(Path(RESULTS))]
+except Exception as error:
+    sys.exit(f"error: {told(error)}")
 
 # a job for each slot of each GPU, or two jobs at once without a GPU, share the cores
 THREADS = max(1, (os.cpu_count() or 2) // max(2, len(visible_gpus()) * gpu_slots()))

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ptqbench.errors import UserError, user_facing
+from ptqbench.errors import UserError, reaching, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import begin, finish
 from ptqbench.models.adapter import load_adapter
@@ -42,16 +42,11 @@ def main(argv: list[str] | None = None) -> None:
 def fetch(model: dict[str, Any], folder: Path) -> Path:
     """Download the safetensors, config and tokenizer of a pinned revision."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = PATTERNS if model["trust_remote_code"] else [p for p in PATTERNS if p != "*.py"]
-    try:
+    where = f"models.{model['name']}.hub: cannot fetch {model['hub']}@{model['revision']}"
+    with reaching(where, "check the id, the revision, your access (HF_TOKEN) and the network, or give a local path"):
         path = snapshot_download(model["hub"], revision=model["revision"], local_dir=folder, allow_patterns=patterns)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"models.{model['name']}.hub: cannot fetch {model['hub']}@{model['revision']} ({type(error).__name__}): "
-            "check the id, the revision, your access (HF_TOKEN) and the network, or give a local path"
-        ) from error
     return Path(path)
 
 
