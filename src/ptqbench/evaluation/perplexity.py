@@ -77,9 +77,10 @@ def token_losses(model: nn.Module, cut: Tensor, batch_size: int) -> Iterator[Ten
     device = next(model.parameters()).device
     for batch in cut.split(batch_size):
         batch = batch.to(device)
-        logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
-        losses = F.cross_entropy(logits.float().transpose(1, 2), batch[:, 1:], reduction="none")
-        yield losses.double().cpu()
+        logits = model(input_ids=batch, use_cache=False).logits
+        pairs = zip(logits, batch, strict=True)  # one window after another: no second copy of all logits
+        losses = [F.cross_entropy(row[:-1].float(), ids[1:], reduction="none") for row, ids in pairs]
+        yield torch.stack(losses).double().cpu()
 
 
 def perplexity(losses: Tensor) -> tuple[float, float]:
