@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from ptqbench import spec
+from ptqbench import bytecode, spec
 from ptqbench.config import hand_on, take_over
 from ptqbench.devices import gpu_slots, visible_gpus
 from ptqbench.errors import told
@@ -31,6 +31,9 @@ shell.prefix(
     "set -euo pipefail; export PYTHONPATH=src${{PYTHONPATH:+:$PYTHONPATH}} PYTHONUNBUFFERED=1 "
     "HF_DATASETS_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false; "
 )
+
+# jobs of a host whose packages come without bytecode compile them once
+os.environ |= bytecode.settings()
 
 BASE = Path(os.path.relpath(workflow.basedir))
 RESULTS = "results"
