@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ CARRIED = (
     "*.model",
     "configuration_*.py",
 )
+WRITERS = 2  # shards that are written at once, and so held where their tensors are made anew
 INDEX = "model.safetensors.index.json"
 
 Replace = Callable[[str, Tensor], dict[str, Tensor]]
@@ -77,19 +79,23 @@ def _write_part(source: Checkpoint, folder: Path, part: str, replace: Replace, a
     (folder / part).mkdir(parents=True, exist_ok=True)
     shards = sorted({header.file for header in source.headers.values() if header.part == part})
     before = f"{part}." if part else ""
-    written: dict[str, str] = {}
-    total = 0
-    for shard in shards:
+
+    def write(shard: Path) -> dict[str, int]:
+        """One shard; returns the bytes of each of its tensors."""
         tensors = {key: value for name, tensor in _read(shard) for key, value in replace(before + name, tensor).items()}
         tensors |= {name: t for name, t in added.items() if name.startswith(before)} if shard == shards[-1] else {}
         inside = {name.removeprefix(before): tensor.cpu().contiguous() for name, tensor in tensors.items()}
         with atomic(folder / part / shard.name) as temporary:
             save_file(inside, temporary, {"format": "pt"})
-        written |= dict.fromkeys(inside, shard.name)
-        total += sum(tensor.nbytes for tensor in inside.values())
+        return {name: tensor.nbytes for name, tensor in inside.items()}
+
+    with ThreadPoolExecutor(WRITERS) as threads:
+        held = dict(zip(shards, threads.map(write, shards), strict=True))
     files = [folder / part / shard.name for shard in shards]
     if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(written.items()))}
+        places = {name: shard.name for shard, names in held.items() for name in names}
+        total = sum(sum(names.values()) for names in held.values())
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
         write_text(folder / part / INDEX, json.dumps(index, indent=1))
         files.append(folder / part / INDEX)
     return files

@@ -33,7 +33,7 @@ class QuantizedCell:
             for linear in site.linears
         }
         self._prefixes = [adapter.prefix(block) for block in range(checkpoint.n_blocks)]
-        self._read = lru_cache(maxsize=2)(self._load)  # shards are in block order, but may split a block
+        self._read = lru_cache(maxsize=4)(self._load)  # two shards are written at once, and a shard may split a block
 
     def linears(self) -> Iterator[tuple[str, QuantizedLinear]]:
         """Every quantized linear with its checkpoint name."""
