@@ -36,6 +36,9 @@ CONFIG: dict[str, Any] = {
     ],
 }
 
+# Snakemake's own lines name every job, which tests read
+ENVIRONMENT = {"PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": "", "PTQBENCH_LOG": "snakemake"}
+
 Job = tuple[str, str]  # a rule and its wildcards' values, joined by "/"
 
 
@@ -57,7 +60,7 @@ class Clone:
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.root,
-            env={**os.environ, "PATH": path, "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": "", **environment},
+            env={**os.environ, "PATH": path, **ENVIRONMENT, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

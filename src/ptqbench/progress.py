@@ -11,7 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-LINE_EVERY_SECONDS = 10.0
+LINE_EVERY_SECONDS = 10.0  # at most, and every second at first: who looks on sees soon that something happens
+SHARE = 0.1  # of the time so far that the next line waits
 
 
 class Advance(Protocol):
@@ -22,7 +23,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Advance]:
-    """Yield ``advance(n, note)``; draws a bar on a terminal, prints a line every ten seconds elsewhere."""
+    """Yield ``advance(n, note)``; a bar on a terminal, elsewhere a line now and then, after ten seconds at most."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.description}"),
@@ -50,7 +51,7 @@ def _lines(what: str, total: int) -> Advance:
         nonlocal last, done
         done += n
         now = time.monotonic()
-        if done >= total or now - last > LINE_EVERY_SECONDS:
+        if done >= total or now - last > min(LINE_EVERY_SECONDS, max(1.0, SHARE * (now - begun))):
             last = now
             remaining = (now - begun) / max(done, 1) * (total - done)
             print(f"{what} {done}/{total} {note} about {remaining:.0f} s remain", file=sys.stderr, flush=True)

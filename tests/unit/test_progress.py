@@ -1,6 +1,8 @@
-"""Progress in a log: few lines, the last one when all is done."""
+"""Progress in a log: few lines, soon after the beginning too, the last one when all is done."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 
@@ -17,12 +19,24 @@ def test_the_end_is_always_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith("block 3/3 number 2")
 
 
-def test_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
-    with progress_bar("block", total=100) as advance:
-        for _ in range(9):
+@pytest.mark.parametrize(("step", "first"), [(0.01, 101), (0.5, 3), (4.0, 1), (100.0, 1)])
+def test_a_line_now_and_then(
+    step: float, first: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = (index * step for index in range(10_000))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress_bar("block", total=1000) as advance:
+        for _ in range(999):
             advance(1)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[1] for line in lines] == ["3/100", "6/100", "9/100"]
-    assert lines[0].endswith("about 388 s remain")  # 12 s for three, so 4 s each for 97
+    done = [int(line.split()[1].split("/")[0]) for line in capsys.readouterr().err.splitlines()]
+    assert done[0] == first
+    gaps = [(after - before) * step for before, after in pairwise(done)]
+    assert all(0.99 < gap <= max(progress.LINE_EVERY_SECONDS, step) + step for gap in gaps)
+
+
+def test_a_line_tells_what_remains(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 12.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress_bar("block", total=100) as advance:
+        advance(3)
+    assert capsys.readouterr().err.rstrip().endswith("about 388 s remain")  # 12 s for three, so 4 s each for 97
