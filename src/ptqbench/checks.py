@@ -7,8 +7,6 @@ from typing import Any
 
 from ptqbench import spec
 from ptqbench.errors import UserError, about, did_you_mean
-from ptqbench.formats.choice import candidates, choose, formats
-from ptqbench.formats.layout import Layout
 from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.headers import parts, read_config, read_headers
@@ -39,42 +37,6 @@ def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
         raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
     if "data" in suite and not (root / suite["data"]).is_dir():
         raise UserError(f"{where}.data is '{suite['data']}', and there is no such folder: correct the path")
-
-
-def check_serving(config: dict[str, Any], cell: tuple[str, ...], suite: str, folder: Path | None) -> None:
-    """A suite's kind runs on its backend, which reads the format that the cell is exported in."""
-    settings, backend = config["suites"][suite], spec.backend_of(config, suite)
-    kinds: tuple[str, ...] = members("evaluation")[settings["kind"]].get("BACKENDS", (backend,))
-    if backend not in kinds:
-        raise UserError(
-            f"config: suites.{suite}.kind is '{settings['kind']}', which backend '{backend}' does not measure: "
-            f"set backend to vllm, there or for the suite"
-        )
-    if cell[2] == spec.FLOAT_METHOD:
-        return
-    where, asked = f"config: schemes.{cell[3]} with method '{cell[2]}'", spec.format_of(config, cell[3])
-    layout = Layout.of(spec.quantize_spec(config, *cell))
-    rows, readable = candidates(spec.backend_of(config), layout, asked), formats(backend, layout)
-    if not rows or not readable:
-        at = spec.backend_of(config) if not rows else backend
-        what = "its int8 activations" if layout.activations == "int8" else f"format '{asked}'"
-        choices = ", ".join(["auto", *formats(at, layout)]) if formats(at, layout) else "another scheme or backend"
-        raise UserError(f"{where}: backend '{at}' does not serve {what} at that width and granularity: use {choices}")
-    row = rows[-1]
-    if folder is not None:
-        with about(where):
-            row = choose(rows, asked, str(read_config(folder, where).get("model_type")))
-    chosen, gpus = row["format"], spec.gpus(config, cell[0])
-    if "transform" in row and gpus > 1 and backend.startswith("vllm"):
-        raise UserError(
-            f"config: models.{cell[0]}.gpus is {gpus}, and method '{cell[2]}' transforms inputs at run time, which "
-            f"vLLM does not compute on several GPUs: give scheme '{cell[3]}' the format dense"
-        )
-    if chosen not in readable:
-        raise UserError(
-            f"{where} is exported as {chosen} for backend '{spec.backend_of(config)}', which backend '{backend}' of "
-            f"suite '{suite}' does not read: give the scheme a format, one of {', '.join(readable)}"
-        )
 
 
 def check_questions(source: str, where: str, root: Path) -> None:

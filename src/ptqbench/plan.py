@@ -14,7 +14,6 @@ from ptqbench.checks import (
     check_mixed,
     check_scatter,
     check_scheme,
-    check_serving,
     check_suite,
     check_windows,
     is_hub_name,
@@ -25,8 +24,9 @@ from ptqbench.errors import UserError, did_you_mean
 from ptqbench.image_checks import check_diagnosed, check_held_out, check_pairs, check_sight
 from ptqbench.manifest import NAME, load, withdraw_damaged, withdrawn
 from ptqbench.models.adapter import adapter_name
-from ptqbench.models.headers import digest, read_config, sampled_digests
+from ptqbench.models.headers import digest, model_type, read_config, sampled_digests
 from ptqbench.recipe import normalize
+from ptqbench.serving_checks import check_serving
 
 
 class Cell(NamedTuple):
@@ -131,6 +131,15 @@ class Plan:
         made = [results / "models" / model / NAME, *sorted((results / "statistics" / model).glob(f"*/{NAME}"))]
         return next((load(manifest)["adapter"] for manifest in made if manifest.is_file()), None)
 
+    def model_type(self, model: str, results: Path) -> str | None:
+        """The type in a model's config, by which the choice table decides; None for one of the hub not here yet."""
+        path = self.config["models"][model].get("path")
+        if path:
+            return model_type(self.root / path, model)
+        baseline = Cell(model, spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
+        made = [results / "models" / model / NAME, results / "packed" / baseline.path / NAME]
+        return next((load(manifest)["model_type"] for manifest in made if manifest.is_file()), None)
+
     def _digests(self, names: list[str]) -> dict[str, str]:
         return {name: digest(self.root / name) for name in names if not is_hub_name(name)}
 
@@ -189,5 +198,6 @@ class Plan:
         check_held_out(self.config, dict.fromkeys(seen), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):
             check_windows(name, self.config["suites"][name], model, local.get(model), self.root)
+        types = {model: model_type(folder, model) for model, folder in local.items()}
         for cell, suite in self.evaluations:
-            check_serving(self.config, cell, suite, local.get(cell.model))
+            check_serving(self.config, cell, suite, types.get(cell.model))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ptqbench.formats.choice import candidates
-from ptqbench.formats.choice import formats as served_formats
+from ptqbench.formats.choice import candidates, served
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
 from ptqbench.recipe import FLOAT, normalize
@@ -73,22 +72,38 @@ def codes_scheme(config: Config, scheme: str) -> str:
     return next(name for name in config["schemes"] if _grid(config, name) == _grid(config, scheme))
 
 
-def export_spec(config: Config, model: str, calibration: str, method: str, scheme: str) -> dict[str, Any]:
-    """A cell's checkpoint: its codes, and the rows of the choice table among which the model's type decides."""
+def export_spec(
+    config: Config, model: str, calibration: str, method: str, scheme: str, model_type: str | None = None
+) -> dict[str, Any]:
+    """A cell's checkpoint: its codes, and what the choice table decides for a model of the type.
+
+    ``model_type`` is None for a model of the hub that is not here yet: then the rows among which it will decide.
+    """
     if method == FLOAT_METHOD:
         return {**quantize_spec(config, model, calibration, method, scheme), "format": "float"}
     codes = codes_scheme(config, scheme)
     cell = quantize_spec(config, model, calibration, method, codes)
     layout, asked = Layout.of(cell), format_of(config, scheme)
-    rows = candidates(backend_of(config), layout, asked)
+    rows = candidates(backend_of(config), layout, asked, model_type)
     return {**cell, "scheme": {**cell["scheme"], "name": scheme}, "codes": codes, "format": asked, "rows": rows}
 
 
-def evaluate_spec(config: Config, model: str, calibration: str, method: str, scheme: str, suite: str) -> dict[str, Any]:
-    """One suite on one cell's checkpoint; ``serves``: the formats that the backend reads, with the server's flags."""
-    cell = export_spec(config, model, calibration, method, scheme)
-    backend = backend_of(config, suite)
-    serves = {"float": []} if method == FLOAT_METHOD else served_formats(backend, Layout.of(cell))
+def evaluate_spec(
+    config: Config,
+    model: str,
+    calibration: str,
+    method: str,
+    scheme: str,
+    suite: str,
+    model_type: str | None = None,
+) -> dict[str, Any]:
+    """One suite on one cell's checkpoint; ``backend`` is what runs, which is another than asked for where that one has
+    no such model, ``serves`` the formats that it reads, with the server's flags.
+    """
+    cell = export_spec(config, model, calibration, method, scheme, model_type)
+    backend, serves = served(backend_of(config, suite), Layout.of(cell), model_type)
+    if method == FLOAT_METHOD:
+        serves = {"float": []}
     return {**cell, "suite": {"name": suite, **config["suites"][suite]}, "backend": backend, "serves": serves}
 
 

@@ -126,6 +126,18 @@ def test_the_adapter_is_remembered_without_the_prepared_model(clone: Clone) -> N
     assert Plan(changed, clone.root).adapter("tiny", clone.root / "results") == "llama"
 
 
+def test_the_type_of_a_model_is_known_at_once_or_once_it_is_here(clone: Clone, tmp_path: Path) -> None:
+    results = clone.root / "results"
+    assert Plan(config(), clone.root).model_type("tiny", tmp_path) == "llama"
+    changed = config()
+    changed["models"]["tiny"] = {"hub": "someone/tiny", "revision": "0" * 40}
+    plan = Plan(changed, clone.root)
+    assert plan.model_type("tiny", tmp_path) is None
+    assert plan.model_type("tiny", results) == "llama"
+    (results / "models/tiny/manifest.json").unlink()
+    assert plan.model_type("tiny", results) == "llama", "remembered without the prepared model"
+
+
 def test_names_in_the_grid_exist(blank: Clone) -> None:
     for section, word in (("models", "tinny"), ("calibration", "txt"), ("suites", "perplexities")):
         changed = config()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 from clone import config
 
-from ptqbench.checks import check_serving
 from ptqbench.errors import UserError
+from ptqbench.serving_checks import check_serving
 
 
 def made(**changes: Any) -> dict[str, Any]:
@@ -21,9 +20,9 @@ def made(**changes: Any) -> dict[str, Any]:
     return found
 
 
-def check(given: dict[str, Any], method: str, scheme: str, suite: str, folder: Path | None = None) -> None:
+def check(given: dict[str, Any], method: str, scheme: str, suite: str, model_type: str | None = None) -> None:
     before = copy.deepcopy(given)
-    check_serving(given, ("tiny", "text", method, scheme), suite, folder)
+    check_serving(given, ("tiny", "text", method, scheme), suite, model_type)
     assert given == before
 
 
@@ -86,40 +85,39 @@ def test_what_cannot_be_served(given: dict[str, Any], method: str, scheme: str, 
 
 
 @pytest.mark.parametrize(("gpus", "backend"), [(1, "vllm-cuda"), (2, "vllm-cuda"), (2, "transformers")])
-def test_transforms_at_run_time_are_not_for_several_gpus(gpus: int, backend: str, tiny_model: Path) -> None:
+def test_transforms_at_run_time_are_not_for_several_gpus(gpus: int, backend: str) -> None:
     given = made(methods=ONLINE, backend=backend)
     given["models"] = {"tiny": {**given["models"]["tiny"], "gpus": gpus}}
     if gpus == 1 or backend == "transformers":
-        check(given, "online", "w4g32", "perplexity", tiny_model)
+        check(given, "online", "w4g32", "perplexity", "llama")
         return
     with pytest.raises(UserError, match=r"models\.tiny\.gpus is 2, and method 'online' transforms inputs at run time"):
-        check(given, "online", "w4g32", "perplexity", tiny_model)
+        check(given, "online", "w4g32", "perplexity", "llama")
 
 
 @pytest.mark.parametrize("backend", ["vllm-cuda", "vllm-cpu", "transformers"])
-def test_what_can_be_served(backend: str, tiny_model: Path) -> None:
+def test_what_can_be_served(backend: str) -> None:
     schemes = {f"s{bits}": {"bits": bits, "group_size": 32} for bits in range(2, 9)} | {
         "w8": {"bits": 8, "symmetric": True}
     }
     given = made(schemes=schemes, methods=SMOOTH, backend=backend)
     for scheme in schemes:
-        check(given, "gptq", scheme, "perplexity", tiny_model)
-    check(given, "smooth", "w8", "perplexity", tiny_model)
-    check_serving(given, ("tiny", "none", "float", "bf16"), "perplexity", tiny_model)
+        check(given, "gptq", scheme, "perplexity", "llama")
+    check(given, "smooth", "w8", "perplexity", "llama")
+    check_serving(given, ("tiny", "none", "float", "bf16"), "perplexity", "llama")
 
 
-def test_a_suite_of_another_backend_reads_dense_twins(tiny_model: Path) -> None:
+def test_a_suite_of_another_backend_reads_dense_twins() -> None:
     twin = {"twin": {"kind": "perplexity", "corpora": {}, "backend": "transformers"}}
     schemes = {"s": {"bits": 2, "group_size": 32, "format": "dense"}, "w4": {"bits": 4, "group_size": 32}}
     given = made(suites=twin, schemes=schemes, backend="vllm-cuda")
-    check(given, "rtn", "s", "twin", tiny_model)
-    check(given, "rtn", "w4", "twin", tiny_model)
+    check(given, "rtn", "s", "twin", "llama")
+    check(given, "rtn", "w4", "twin", "llama")
 
 
-def test_the_architecture_decides_as_far_as_it_is_known(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
+def test_the_architecture_decides_as_far_as_it_is_known() -> None:
     given = made(schemes={"s": {"bits": 4, "group_size": 32, "format": "gptq"}}, backend="vllm-cpu")
     given["schemes"]["s"]["symmetric"] = True
     check(given, "rtn", "s", "perplexity", None)
     with pytest.raises(UserError, match=r"schemes\.s with method 'rtn': format 'gptq' serves no 'mamba' model"):
-        check(given, "rtn", "s", "perplexity", tmp_path)
+        check(given, "rtn", "s", "perplexity", "mamba")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from clone import REPOSITORY, Clone
 
+from ptqbench.formats.choice import table
 from ptqbench.plan import Plan
 
 PRESETS = [file.relative_to(REPOSITORY).as_posix() for file in REPOSITORY.glob("workflow/presets/*.yaml")]
@@ -27,24 +28,28 @@ def test_formatting() -> None:
     assert run.returncode == 0, run.stderr
 
 
+BACKENDS = sorted(table())
 PARTS = sorted(REPOSITORY.glob("workflow/presets/paper/*.yaml"))
 PINNED = {name: {"hub": f"org/{name}", "revision": "0" * 40} for name in ("mamba-1.4b", "mamba-2.8b")}
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("file", ["config.yaml", *sorted(PRESETS)])
-def test_configs_of_the_repository_can_be_planned(file: str) -> None:
-    plan = Plan(yaml.safe_load((REPOSITORY / file).read_text()), REPOSITORY)
+def test_configs_of_the_repository_can_be_planned_on_every_host(file: str, backend: str) -> None:
+    """Those that name a backend (formats that one alone serves) keep it."""
+    plan = Plan({"backend": backend} | yaml.safe_load((REPOSITORY / file).read_text()), REPOSITORY)
     assert len(plan.cells) > 1
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("file", PARTS, ids=lambda file: file.stem)
-def test_parts_of_the_paper_can_be_planned_beside_its_settings(file: Path) -> None:
+def test_parts_of_the_paper_can_be_planned_beside_its_settings(file: Path, backend: str) -> None:
     config = yaml.safe_load((REPOSITORY / "workflow/presets/paper.yaml").read_text())
     if file.stem == "mamba":
         config["models"] |= PINNED
     for key, part in yaml.safe_load(file.read_text()).items():  # as snakemake does: later files win, lists as a whole
         config[key] = part if key == "grid" else config[key] | part
-    cells = Plan(config, REPOSITORY).cells
+    cells = Plan(config | {"backend": backend}, REPOSITORY).cells
     assert {cell.model for cell in cells} <= set(config["models"])
     assert len(cells) > 10
 

@@ -88,8 +88,14 @@ def environment(wildcards):
 
 
 def server_environment(wildcards):
-    """What stands for the serving environment: an upgrade of vLLM evaluates again."""
-    return runtime.environment_digest(spec.backend_of(config, wildcards.suite), BASE)
+    """What stands for the serving environment of the backend that runs: an upgrade of vLLM evaluates again."""
+    return runtime.environment_digest(evaluate_spec(wildcards)["backend"], BASE)
+
+
+def decided(stage, model, *names):
+    """The config that a stage depends on whose share the choice table decides, by the model's type."""
+    build = getattr(spec, f"{stage}_spec")
+    return build(config, model, *names, PLAN.model_type(model, Path(RESULTS)))
 
 
 def cell_spec(stage, *names):
@@ -97,7 +103,10 @@ def cell_spec(stage, *names):
     build = getattr(spec, f"{stage}_spec")
 
     def of(wildcards):
-        return build(config, *(wildcards[name] for name in names))
+        found = [wildcards[name] for name in names]
+        if stage in ("export", "evaluate"):
+            return decided(stage, *found)
+        return build(config, *found)
 
     return of
 
@@ -215,7 +224,7 @@ def planned():
     cells = [
         {
             "cell": list(cell),
-            "spec": spec.export_spec(config, *cell),
+            "spec": decided("export", *cell),
             "family": spec.family(config, cell.model),
         }
         for cell in PLAN.cells
@@ -224,7 +233,7 @@ def planned():
         {
             "cell": list(cell),
             "suite": suite,
-            "spec": spec.evaluate_spec(config, *cell, suite),
+            "spec": decided("evaluate", *cell, suite),
         }
         for cell, suite in PLAN.evaluations
     ]

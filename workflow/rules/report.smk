@@ -10,8 +10,17 @@ DIAGNOSIS_PAGES = [f"reports/{page}" for page in diagnosis_pages(PLAN.diagnosed)
 REPORT = [*DIAGNOSIS_PAGES, *PAGES, *TABLES, *SIZES, *MODELS]
 
 
+# the types of the hub's models, by which the choice table decides, are known when they are here
+PREPARED = [
+    f"{RESULTS}/models/{model}/manifest.json"
+    for model in dict.fromkeys(cell.model for cell in PLAN.cells)
+]
+
+
 # the plan as a file: with many cells it is too long for a command line
 rule plan:
+    input:
+        PREPARED,
     output:
         f"{RESULTS}/plan.json",
     log:

@@ -1,4 +1,8 @@
-"""Which checkpoint format serves a cell: the rows of ``choice.yaml``, read without torch."""
+"""Which checkpoint format serves a cell, and which backend evaluates it: ``choice.yaml``, read without torch.
+
+A model's type decides some of it. ``None`` stands for a type that no row of the table names; where a type is not known
+yet (a model of the hub, before it is here), :func:`candidates` keeps what each type would decide.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from ptqbench.formats.layout import Layout
 TABLE = Path(__file__).parent / "choice.yaml"
 CONDITIONS = ("bits", "symmetric", "group_size", "grouped", "activations", "mixed", "online")
 HOLD_MIXED = ("compressed_tensors", "dense")
-DECIDES = ("format", "zeros", "transform", "model_types", "because")  # what a checkpoint depends on
+DECIDES = ("format", "zeros", "transform", "because")  # what a checkpoint depends on
 
 Row = dict[str, Any]
 
@@ -27,33 +31,57 @@ def table() -> dict[str, list[Row]]:
     return found
 
 
-def candidates(backend: str, layout: Layout, asked: str) -> list[Row]:
-    """The rows that may serve ``layout`` in the format ``asked`` (or ``auto``), as far as a model's type decides.
+def decided(backend: str, layout: Layout, asked: str, model_type: str | None) -> Row | None:
+    """What a model's checkpoint of ``layout`` in the format ``asked`` (or ``auto``) is made as for a backend.
 
-    The last row holds for every model. None: the backend does not serve the layout so.
+    A row whose format is not the one asked for says why the model cannot have that; None: nothing serves it so.
     """
-    if layout.mixed:
-        return _of_all_widths(backend, layout, asked)
-    return _of_one_width(backend, layout, asked)
+    if layout.mixed and asked not in ("auto", *HOLD_MIXED):
+        return None
+    rows = [_first(backend, one, asked, model_type) for one in _widths(layout)]
+    found = [row for row in rows if row]
+    if len(found) < len(rows):
+        return None
+    row = next((row for row in found if row["format"] == "dense"), found[0])  # what holds all widths, or none
+    return {key: row[key] for key in DECIDES if key in row and (key != "transform" or layout.online)}
 
 
-def formats(backend: str, layout: Layout) -> dict[str, list[str]]:
-    """Every format in which a backend serves ``layout``, with the flags that the server needs for it."""
-    each = [_formats_of_one_width(backend, one) for one in _widths(layout)]
-    held = HOLD_MIXED if layout.mixed else tuple(each[0])
-    return {name: each[0][name] for name in held if all(name in one for one in each)}
+def served(backend: str, layout: Layout, model_type: str | None) -> tuple[str, dict[str, list[str]]]:
+    """The backend that evaluates a model where ``backend`` is asked to, and the formats that it reads of ``layout``.
+
+    It is another one where ``backend`` has no such model. Each format comes with the flags that a server needs for it.
+    """
+    rows = _rows(backend, _widths(layout)[0], model_type)
+    chosen = next((row for row in rows if "model_types" in row), {}).get("backend", backend)
+    return chosen, formats(chosen, layout, model_type)
 
 
-def instead(backend: str, layout: Layout, model_type: str) -> str:
-    """The backend that evaluates a model which ``backend`` has not; ``backend`` itself for all others."""
-    rows = (row for row in table()[backend] if model_type in row.get("model_types", []) and _matches(row, layout))
-    return next((row["backend"] for row in rows if "backend" in row), backend)
+def formats(backend: str, layout: Layout, model_type: str | None = None) -> dict[str, list[str]]:
+    """Every format in which a backend itself serves ``layout``, with the flags that the server needs for it."""
+    widths = _widths(layout)
+    names = HOLD_MIXED if layout.mixed else [row["format"] for row in _rows(backend, widths[0], model_type)]
+    found = {}
+    for name in dict.fromkeys(names):
+        rows = [_first(backend, one, name, model_type) for one in widths]
+        if all(row and row["format"] == name for row in rows):
+            found[name] = rows[0].get("flags", []) if rows[0] else []
+    return found
 
 
-def modules(cell: dict[str, Any]) -> list[str]:
-    """The modules that a cell's export may reach, from its spec; none for the float model."""
-    names = {row["format"] for row in cell["rows"]} | {"dense"} if "rows" in cell else set()
-    return sorted(f"ptqbench.formats.{name}" for name in names)
+def candidates(backend: str, layout: Layout, asked: str, model_type: str | None = None) -> list[Row]:
+    """The row for a model; while its type is unknown, one for each type that decides otherwise, and one for all others.
+
+    Empty: the backend does not serve the layout so.
+    """
+    if model_type:
+        row = decided(backend, layout, asked, model_type)
+        return [row] if row else []
+    others = decided(backend, layout, asked, None)
+    if others is None:
+        return []
+    named = sorted({name for row in table()[backend] for name in row.get("model_types", [])})
+    found = {name: decided(backend, layout, asked, name) for name in named}
+    return [*({**row, "model_types": [name]} for name, row in found.items() if row and row != others), others]
 
 
 def choose(rows: list[Row], asked: str, model_type: str) -> Row:
@@ -64,40 +92,24 @@ def choose(rows: list[Row], asked: str, model_type: str) -> Row:
     return row
 
 
-def _of_one_width(backend: str, layout: Layout, asked: str) -> list[Row]:
-    rows = [row for row in table()[backend] if _matches(row, layout)]
-    if asked != "auto":
-        others = [row for row in rows if "model_types" in row and asked != "dense"]
-        rows = [row for row in rows if row["format"] == asked or row in others]
-    found: list[Row] = []
-    for row in rows:
-        found.append({key: row[key] for key in DECIDES if key in row and (key != "transform" or layout.online)})
-        if "model_types" not in row:
-            return found
-    return []
+def modules(cell: dict[str, Any]) -> list[str]:
+    """The modules that a cell's export may reach, from its spec; none for the float model."""
+    names = {row["format"] for row in cell["rows"]} | {"dense"} if "rows" in cell else set()
+    return sorted(f"ptqbench.formats.{name}" for name in names)
 
 
-def _formats_of_one_width(backend: str, layout: Layout) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for row in table()[backend]:
-        if "model_types" not in row and _matches(row, layout):
-            found.setdefault(row["format"], row.get("flags", []))
-    return found
+def _first(backend: str, layout: Layout, asked: str, model_type: str | None) -> Row | None:
+    """The first row that serves the format, or that keeps the model from it."""
+    for row in _rows(backend, layout, model_type):
+        if asked in ("auto", row["format"]) or ("model_types" in row and asked != "dense"):
+            return row
+    return None
 
 
-def _of_all_widths(backend: str, layout: Layout, asked: str) -> list[Row]:
-    """For every model type that a width's rows name, then for all others: what all widths are served in, or dense."""
-    each = [_of_one_width(backend, one, asked) for one in _widths(layout)]
-    if asked not in ("auto", *HOLD_MIXED) or not all(each):
-        return []
-    named = sorted({name for rows in each for row in rows for name in row.get("model_types", [])})
-    found: list[Row] = []
-    for name in [*named, None]:
-        rows = [next(row for row in rows if name in row.get("model_types", [name])) for rows in each]
-        row = next((row for row in rows if row["format"] == "dense"), rows[0])
-        kept = {key: value for key, value in row.items() if key != "model_types"}
-        found.append(kept if name is None else {**kept, "model_types": [name]})
-    return found
+def _rows(backend: str, layout: Layout, model_type: str | None) -> list[Row]:
+    """The rows that hold for one width of a layout and a model's type, in order."""
+    rows = (row for row in table()[backend] if _matches(row, layout))
+    return [row for row in rows if model_type in row.get("model_types", [model_type])]
 
 
 def _widths(layout: Layout) -> list[Layout]:

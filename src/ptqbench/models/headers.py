@@ -49,6 +49,11 @@ def read_config(folder: Path, where: str) -> dict[str, Any]:
     return config
 
 
+def model_type(folder: Path, where: str) -> str:
+    """What the folder's config says that it is, in transformers' names."""
+    return str(read_config(folder, where).get("model_type"))
+
+
 def parts(folder: Path) -> list[str]:
     """The sub-folders that hold the weights of a model stored in parts; none for others."""
     return [part for part in PARTS if (folder / part / "config.json").is_file()]

@@ -9,11 +9,8 @@ from typing import Any
 from ptqbench.devices import devices
 from ptqbench.errors import UserError, user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.formats.choice import instead
-from ptqbench.formats.layout import Layout
 from ptqbench.locks import claim
 from ptqbench.manifest import verify, versions, write_result
-from ptqbench.models.headers import read_config
 from ptqbench.stages.common import Meter, parser
 
 ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
@@ -59,11 +56,7 @@ def family(backend: str) -> str:
 def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from ptqbench.evaluation.backends.text import Setup, Text
 
-    suite, folder = args.spec["suite"], Path(exported["checkpoint"])
-    model_type = read_config(folder, f"checkpoint {folder}")["model_type"]
-    name = instead(args.spec["backend"], Layout.of(args.spec), model_type)
-    changed = {} if name == args.spec["backend"] else {"backend": name, "serves": {exported["format"]: []}}
-    spec = args.spec | changed
+    spec, suite, folder = args.spec, args.spec["suite"], Path(exported["checkpoint"])
     if exported["format"] not in spec["serves"]:
         raise UserError(
             f"suites.{suite['name']}.backend is '{spec['backend']}', which does not read {exported['format']}, the "
@@ -84,7 +77,7 @@ def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str
     )
     with backend.opened(text, setup) as opened:
         rows = kind.run(opened, suite)
-        return rows, {"backend": name, **opened.record()}
+        return rows, opened.record()
 
 
 if __name__ == "__main__":

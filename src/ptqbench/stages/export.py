@@ -33,16 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.quantized is None:
         size = model["weight_bytes"]
         record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
-        finish(
-            args.out,
-            args.spec,
-            code,
-            [],
-            checkpoint=model["source"],
-            adapter=model["adapter"],
-            **record,
-            **meter.read(),
-        )
+        record |= {key: model[key] for key in ("adapter", "model_type")}
+        finish(args.out, args.spec, code, [], checkpoint=model["source"], **record, **meter.read())
         return
     files, record = run(args, Path(model["source"]), folder)
     where = str(folder / "checkpoint")

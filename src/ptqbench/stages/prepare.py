@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         "source": os.path.relpath(source),
         "digests": sampled_digests(source),
         "adapter": adapter.name,
+        "model_type": config["model_type"],
         "n_blocks": adapter.n_blocks(config),
         "weight_bytes": sum({header.file: header.file.stat().st_size for header in headers.values()}.values()),
     }

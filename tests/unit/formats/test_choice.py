@@ -11,7 +11,7 @@ from codes import quantized
 
 from ptqbench.errors import UserError
 from ptqbench.formats import choice
-from ptqbench.formats.choice import candidates, choose, formats, instead, modules, table
+from ptqbench.formats.choice import candidates, choose, formats, modules, served, table
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
 
@@ -31,7 +31,7 @@ def test_rows_name_formats_and_known_conditions() -> None:
     for rows in table().values():
         for row in rows:
             assert row["format"] in made
-            conditions = set(row) - {"format", "flags", "kernel", "backend", *choice.DECIDES}
+            conditions = set(row) - {"format", "flags", "kernel", "backend", "model_types", *choice.DECIDES}
             assert conditions <= set(choice.CONDITIONS)
             assert all(isinstance(row[name], list) for name in conditions)
             assert ("because" in row) is (row["format"] == "dense" or "backend" in row)
@@ -154,7 +154,7 @@ def test_architectures_decide_where_it_is_exported() -> None:
 def test_a_backend_leaves_models_that_it_has_not_to_another(
     backend: str, layout: Layout, model: str, expected: str
 ) -> None:
-    assert instead(backend, layout, model) == expected
+    assert served(backend, layout, model)[0] == expected
 
 
 def test_experts_with_zero_points_are_dense_on_a_cpu() -> None:
@@ -195,7 +195,7 @@ def test_transforms_at_run_time_go_with_int8_activations_where_they_are_computed
     rows = candidates(LOCAL, layout, "auto")
     for model in ("mixtral", "deepseek", "llava_llama"):
         assert choose(rows, "auto", model)["format"] == "dense", "which then refuses the activations"
-    assert instead(CUDA, Layout(4, 128, True, online=True), "deepseek") == LOCAL
+    assert served(CUDA, Layout(4, 128, True, online=True), "deepseek")[0] == LOCAL
 
 
 def test_mixed_widths_are_packed_where_every_width_is_and_never_in_experts() -> None:

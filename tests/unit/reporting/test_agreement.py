@@ -13,6 +13,7 @@ from clone import REPOSITORY
 
 from ptqbench import spec
 from ptqbench.errors import UserError
+from ptqbench.formats.choice import formats
 from ptqbench.manifest import write_result
 from ptqbench.plan import Plan
 from ptqbench.reporting.agreement import absent, compare, page, pairs, table
@@ -62,7 +63,7 @@ def test_the_preset_has_a_twin_for_every_format_that_a_gpu_serves() -> None:
         (name, bits, symmetric)
         for bits in (2, 3, 4, 8)
         for symmetric in (False, True)
-        for name in spec.served_formats("vllm-cuda", spec.Layout(bits, 128, symmetric))
+        for name in formats("vllm-cuda", spec.Layout(bits, 128, symmetric))
     }
     assert expected - seen <= {("dense", bits, True) for bits in (2, 3, 4, 8)}, "dense is dense, with any zero-point"
     assert seen <= expected
