@@ -45,8 +45,9 @@ def nearest(
 
 
 def damped(hessian: np.ndarray, damp: float) -> np.ndarray:
-    """``H + damp · mean(diag H) · I``."""
-    return hessian + damp * np.mean(np.diag(hessian)) * np.eye(len(hessian))
+    """``H + damp · mean(diag H) · I``, the mean over columns whose input was not always 0."""
+    live = [value for value in np.diag(hessian) if value != 0]
+    return hessian + damp * np.mean(live) * np.eye(len(hessian))
 
 
 def activity_order(hessian: np.ndarray, act_order: bool) -> list[int]:

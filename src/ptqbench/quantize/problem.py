@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -68,6 +68,23 @@ class Rounded:
 
     def __post_init__(self) -> None:
         self.codes = self.codes.to(torch.uint8)
+
+
+def live_diagonal(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The diagonal ``[n]`` of H to use, and which of its columns are dead: their input was always 0.
+
+    These get the mean of the others, so that what is a share of the diagonal's mean (damping) is one of the live
+    columns' in any unit of H; with 0 as their weight they neither move nor receive error.
+    """
+    diagonal = problem.hessian.diagonal()
+    dead = diagonal == 0
+    mean = diagonal.sum() / (~dead).sum().clamp(min=1)
+    return torch.where(dead, torch.where(mean > 0, mean, 1.0), diagonal), dead
+
+
+def without_dead_columns(problem: Problem) -> Problem:
+    """The problem with the weights 0 whose input was always 0."""
+    return replace(problem, weight=problem.weight.masked_fill(problem.hessian.diagonal() == 0, 0.0))
 
 
 def processing_order(diagonal: Tensor, act_order: bool) -> Tensor | None:

@@ -20,8 +20,12 @@ DEFAULTS = {"reach": None, "zero": "half_integer"}
 
 
 def bounds(weight: Tensor, grid: Grid, hessian: Tensor | None, reach: float | None, zero: str) -> tuple[Tensor, Tensor]:
-    """``± reach · rms`` of each row or group, ``[m, groups]``."""
-    size = (reach or normal_reach(grid.bits)) * weight.square().mean(-1).sqrt()
+    """``± reach · rms`` of each row or group over live columns (whose input was not always 0), ``[m, groups]``."""
+    square, share = weight.square(), 1.0
+    if hessian is not None:
+        live = hessian.diagonal(dim1=-2, dim2=-1) != 0
+        square, share = square * live, live.sum(-1).clamp(min=1) / live.shape[-1]
+    size = (reach or normal_reach(grid.bits)) * (square.mean(-1) / share).sqrt()
     return -size, size
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ptqbench.quantize.factor import inverse, upper_factor
-from ptqbench.quantize.problem import Problem, Rounded, processing_order
+from ptqbench.quantize.problem import Problem, Rounded, live_diagonal, processing_order, without_dead_columns
 from ptqbench.rounding import gptq
 
 STRATEGY = "compensation"
@@ -23,7 +23,7 @@ DEFAULTS = {"damp": 0.01, "act_order": True, "alpha": 0.25, "block_size": 128}
 def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, block_size: int) -> Rounded:
     """Codes by GPTAQ on static groups; an unfactorable Hessian falls back to nearest rounding, recorded."""
     assert problem.cross is not None
-    live, (diagonal, dead) = gptq.without_dead_columns(problem), gptq.live_diagonal(problem)
+    live, (diagonal, dead) = without_dead_columns(problem), live_diagonal(problem)
     n = len(diagonal)
     order = processing_order(diagonal, act_order)
     order = torch.arange(n, device=diagonal.device) if order is None else order

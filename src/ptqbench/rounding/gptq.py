@@ -16,7 +16,15 @@ from torch import Tensor
 
 from ptqbench.kernels.gptq import Block, round_block
 from ptqbench.quantize.factor import feedback, upper_factor
-from ptqbench.quantize.problem import Problem, Rounded, ordered, processing_order, restored
+from ptqbench.quantize.problem import (
+    Problem,
+    Rounded,
+    live_diagonal,
+    ordered,
+    processing_order,
+    restored,
+    without_dead_columns,
+)
 from ptqbench.quantize.product import add_product
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import nearest
@@ -31,8 +39,9 @@ PANEL = 8  # blocks whose errors reach the columns beyond them in one product
 def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bool, block_size: int | None) -> Rounded:
     """Codes by GPTQ; a Hessian that no damping can factor falls back to nearest rounding, recorded as ``fallback``.
 
-    ``damp`` is relative to the mean of H's diagonal. The record holds the loss under the damped Hessian that the steps
-    add up to against ``tr(Δ H_d Δᵀ)``, which are equal in exact arithmetic whether or not codes were clamped.
+    ``damp`` is relative to the mean of H's diagonal over live columns. The record holds the loss under the damped
+    Hessian that the steps add up to against ``tr(Δ H_d Δᵀ)``, which are equal in exact arithmetic whether or not codes
+    were clamped.
     """
     diagonal, dead = live_diagonal(problem)
     order = processing_order(diagonal, act_order)
@@ -50,16 +59,6 @@ def round_site(problem: Problem, damp: float, act_order: bool, static_groups: bo
     losses, sizes = row_losses(problem, Rounded(codes, *grids))
     record |= identity_check(losses + factor.damp * diagonal.mean() * sizes, energy)
     return Rounded(codes, *grids, record, losses)
-
-
-def live_diagonal(problem: Problem) -> tuple[Tensor, Tensor]:
-    """The diagonal ``[n]`` of H to use, and which of its columns are dead: their input was always 0.
-
-    With a unit diagonal, and 0 as their weight, they neither move nor receive error.
-    """
-    diagonal = problem.hessian.diagonal()
-    dead = diagonal == 0
-    return diagonal.masked_fill(dead, 1.0), dead
 
 
 def fallback(problem: Problem, record: dict) -> Rounded:
@@ -98,11 +97,6 @@ def in_order(problem: Problem, order: Tensor | None) -> Columns:
     n = live.weight.shape[1]
     groups = ordered(torch.arange(n, device=scale.device) // problem.grid.width(n), order)
     return Columns(ordered(live.weight.T, order).contiguous(), scale, zero, groups)
-
-
-def without_dead_columns(problem: Problem) -> Problem:
-    """The problem with the weights 0 whose input was always 0."""
-    return replace(problem, weight=problem.weight.masked_fill(problem.hessian.diagonal() == 0, 0.0))
 
 
 def solve(

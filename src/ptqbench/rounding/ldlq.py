@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptqbench.kernels.gptq import Block, round_block
 from ptqbench.quantize.factor import feedback, upper_factor
-from ptqbench.quantize.problem import Problem, Rounded, ordered, processing_order, restored
+from ptqbench.quantize.problem import Problem, Rounded, live_diagonal, ordered, processing_order, restored
 from ptqbench.quantize.product import hold, product, put
 from ptqbench.quantize.proxy import proxy_loss
 from ptqbench.rounding import gptq
@@ -26,7 +26,7 @@ PANEL = 4  # blocks of a greedy pass between two products with all columns
 
 def round_site(problem: Problem, damp: float, act_order: bool, passes: int, block_size: int | None) -> Rounded:
     """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
-    diagonal, dead = gptq.live_diagonal(problem)
+    diagonal, dead = live_diagonal(problem)
     order = processing_order(diagonal, act_order)
     factor = upper_factor(problem.hessian, order, diagonal, damp)
     record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}

@@ -17,7 +17,7 @@ from ptqbench.quantize.state import BlockState
 
 STRATEGY = "rotation"
 DEFAULTS = {"kind": "kronecker", "rescale": True, "seed": 0}
-FLOOR = 1e-8
+FLOOR, TINY = 1e-8, 1e-30
 AHEAD = ThreadPoolExecutor(1)  # makes the next block's transforms while a GPU is kept busy with this one's
 
 
@@ -26,7 +26,7 @@ def basis(state: BlockState, site: Site, before: SiteBasis, kind: str, rescale: 
     scale = before.scale
     if rescale:
         weight, hessian = state.stacked(site), state.statistics[site.name].hessian
-        energy = hessian.diagonal() / hessian.abs().max().clamp(min=FLOOR)
+        energy = hessian.diagonal() / hessian.abs().max().clamp(min=TINY)
         found = (energy.clamp(min=FLOOR) / weight.square().sum(0).clamp(min=FLOOR)).pow(0.25).clamp(min=FLOOR)
         scale = found if scale is None else found * scale
 

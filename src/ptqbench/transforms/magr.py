@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.problem import Problem
+from ptqbench.quantize.problem import Problem, without_dead_columns
 
 STRATEGY = "optimization"
 DEFAULTS = {"alpha": None, "iterations": 200}
@@ -20,7 +20,8 @@ def reshape(problem: Problem, alpha: float | None, iterations: int) -> Tensor:
     """The weight to round instead of ``problem.weight``; alpha defaults to the paper's for the granularity."""
     grouped = problem.grid.group_size != -1
     strength = alpha if alpha is not None else ALPHA_PER_GROUP if grouped else ALPHA_PER_ROW
-    return magr(problem.weight, problem.hessian, problem.grid.width(problem.weight.shape[1]), strength, iterations)
+    weight = without_dead_columns(problem).weight  # one whose input is always 0 must not be the largest
+    return magr(weight, problem.hessian, problem.grid.width(weight.shape[1]), strength, iterations)
 
 
 def magr(weight: Tensor, hessian: Tensor, width: int, alpha: float, iterations: int) -> Tensor:

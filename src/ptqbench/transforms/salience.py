@@ -82,13 +82,20 @@ def unsure(losses: list[float], error: float) -> list[int]:
 
 
 def candidate(salience: Tensor, size: Tensor | None, ratio: float) -> Tensor:
-    """``s = a^r`` (plain) or ``a^r / w̄^(1-r)`` (duo), normalized so that its extremes are reciprocal, ``[n]``."""
-    scale = salience.pow(ratio)
+    """``s = a^r`` (plain) or ``a^r / w̄^(1-r)`` (duo), normalized so that its extremes are reciprocal, ``[n]``.
+
+    Channels whose input was always 0 have scale 1 and are not among the extremes; the floor is relative to the others'
+    mean, since ``a`` is in the units of the activations.
+    """
+    live = salience != 0
+    scale, mean = salience.pow(ratio), salience.sum() / live.sum().clamp(min=1)
     if size is not None:
         scale = scale / (size.pow(1 - ratio) + FLOOR)
-    scale = scale.clamp(min=FLOOR)
-    scale = scale / (scale.max() * scale.min()).sqrt()
-    return torch.where(torch.isfinite(scale), scale, 1.0)
+    scale = torch.maximum(scale, FLOOR * mean.pow(ratio))
+    infinity = float("inf")
+    largest, smallest = scale.where(live, -infinity).max(), scale.where(live, infinity).min()
+    scale = scale / (largest * smallest).sqrt()
+    return torch.where(live & torch.isfinite(scale), scale, 1.0)
 
 
 def relative_size(weight: Tensor, grid: Grid) -> Tensor:
