@@ -1,8 +1,9 @@
 """SpinQuant (arXiv 2405.16406): R1 and R2 learned by Cayley descent from a randomized Hadamard.
 
 ``objective: block`` (default) descends the rounding error itself, ``tr(ΔW H ΔWᵀ)`` of nearest rounding in the rotated
-basis, one block a step from cached statistics: no forward pass. ``objective: cross_entropy`` is the paper's, with
-nearest rounding in the graph, since rotations alone do not change a weight-only model's loss; it holds the whole model.
+basis, from cached statistics: no forward pass. A step takes one block, or so many more that all have had one by the
+last step. ``objective: cross_entropy`` is the paper's, with nearest rounding in the graph, since rotations alone do not
+change a weight-only model's loss; it holds the whole model, and a step takes one sequence.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ ALSO = "optimization"
 SCATTERS = False
 READS_STATISTICS = True  # while it learns, before any block is quantized
 DEFAULTS = {"steps": 120, "rate": 1.0, "objective": "block", "seed": 0}
+LOOKS = 4  # at the loss of all blocks on the way, at least: what they cost is a fraction of the steps
 
 Rotations = dict[str, Any]
 
@@ -46,8 +48,8 @@ def prepare(cell: Cell, steps: int, rate: float, objective: str, seed: int) -> R
         raise ValueError(f"transform rotation learned: objective is '{objective}': choose block or cross_entropy")
     scale = {index: rounding_loss(cell.state(index), cell.grid).item() for index in cell.stream}
 
-    def loss(rotations: Rotations, step: int) -> Tensor:
-        index = cell.stream[step % len(cell.stream)]
+    def loss(rotations: Rotations, part: int) -> Tensor:
+        index = cell.stream[part % len(cell.stream)]
         state = cell.state(index)
         rotate_block(state, rotations["r1"], rotations["r2"][index])
         return rounding_loss(state, cell.grid) / max(scale[index], 1e-30)
@@ -58,7 +60,11 @@ def prepare(cell: Cell, steps: int, rate: float, objective: str, seed: int) -> R
 def learn(
     cell: Cell, start: Rotations, steps: int, rate: float, loss: Callable[[Rotations, int], Tensor], whole: bool
 ) -> Rotations:
-    """Cayley descent with a cosine rate; the state of least loss over a full round of blocks is returned."""
+    """Cayley descent with a cosine rate; the state of least loss over all blocks, of those looked at, is returned.
+
+    ``loss(rotations, part)`` is that of one part: a block, or where the model is run ``whole`` a sequence. Looked at
+    are the first state, those of :func:`schedule`, and the last.
+    """
     device = cell.device
     heads = [index for index, r2 in enumerate(start["r2"]) if r2 is not None]
     current = {
@@ -66,23 +72,33 @@ def learn(
         "r2": [None if r2 is None else r2.to(device) for r2 in start["r2"]],
     }
     around = 1 if whole else len(cell.stream)
+    span, every = schedule(around, steps)
     best, best_loss = current, _round_loss(loss, current, around)
     first = best_loss
     with progress_bar("learned rotation: step", total=steps) as bar:
         for step in range(steps):
             moved = [current["r1"].requires_grad_(), *(current["r2"][index].requires_grad_() for index in heads)]
-            value = loss(current, step)
-            gradients = torch.autograd.grad(value, moved, allow_unused=True)
+            gradients = _gradients(loss, current, moved, range(step * span, (step + 1) * span))
             now = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
             stepped = [cayley_step(r, g, now) for r, g in zip(moved, gradients, strict=True)]
             turned = dict(zip(heads, stepped[1:], strict=True))
             current = {"r1": stepped[0], "r2": [turned.get(index) for index in range(cell.n_blocks)]}
-            if (step + 1) % around == 0 and (here := _round_loss(loss, current, around)) < best_loss:
+            look = (step + 1) % every == 0 or step + 1 == steps
+            if look and (here := _round_loss(loss, current, around)) < best_loss:
                 best, best_loss = current, here
             bar(1, f"loss {best_loss:.4f}")
     detached = [None if r2 is None else r2.detach().cpu() for r2 in best["r2"]]
     losses = {"first_loss": first, "loss": best_loss}
     return {"r1": best["r1"].detach().cpu(), "r2": detached, "blocks": cell.stream, **losses}
+
+
+def schedule(around: int, steps: int) -> tuple[int, int]:
+    """Parts that a step takes, and steps from one look at the loss of all ``around`` parts to the next.
+
+    All parts are taken at least once. A look costs as much as ``around`` parts, so that there is one a round, or
+    ``LOOKS`` where rounds are fewer.
+    """
+    return -(-around // max(steps, 1)), max(1, min(around, -(-steps // LOOKS)))
 
 
 def cayley_step(rotation: Tensor, gradient: Tensor | None, rate: float) -> Tensor:
@@ -128,7 +144,7 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
     make_watchable(model)
     adapter = cell.checkpoint.adapter
 
-    def loss(rotations: Rotations, step: int) -> Tensor:
+    def loss(rotations: Rotations, part: int) -> Tensor:
         tensors = dict(model.named_parameters())
         rotate_outside(tensors, adapter, rotations["r1"])
         for index in range(cell.n_blocks):
@@ -141,16 +157,30 @@ def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
                 tensors[f"{adapter.prefix(index)}{linear}.weight"] = soft_quantize(
                     weight, full_range(weight, cell.grid), cell.grid
                 )
-        batch = tokens[step % len(tokens)].unsqueeze(0)
+        batch = tokens[part % len(tokens)].unsqueeze(0)
         inputs = {"input_ids": batch, "labels": batch, "use_cache": False}
-        return functional_call(model, fuse(tensors), (), inputs).loss
+        # a tied head is rotated to another matrix than the embedding
+        return functional_call(model, fuse(tensors), (), inputs, tie_weights=False).loss
 
     return loss
 
 
 @torch.no_grad()
 def _round_loss(loss: Callable[[Rotations, int], Tensor], rotations: Rotations, around: int) -> float:
-    return sum(loss(rotations, step).item() for step in range(around)) / around
+    return sum(loss(rotations, part).item() for part in range(around)) / around
+
+
+def _gradients(
+    loss: Callable[[Rotations, int], Tensor], rotations: Rotations, moved: list[Tensor], parts: range
+) -> list[Tensor | None]:
+    """Of the sum over parts, one part's graph at a time; None for what none of them reads."""
+    total: list[Tensor | None] = [None] * len(moved)
+    for part in parts:
+        found = torch.autograd.grad(loss(rotations, part), moved, allow_unused=True)
+        total = [
+            new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
+        ]
+    return total
 
 
 def apply(

@@ -30,7 +30,9 @@ SETTINGS = [
     for own in [[key for key in CHOICES if key in members("rounding")[name]["DEFAULTS"]]]
     for values in product((True, False), repeat=len(own))
 ]
-RANGES = sorted(name for name, traits in members("ranges").items() if not traits.get("LEARNS"))
+RANGES = sorted(
+    name for name in members("ranges") if hasattr(importlib.import_module(f"ptqbench.ranges.{name}"), "bounds")
+)
 GRIDS = [Grid(2, 8), Grid(3, -1), Grid(4, 16, symmetric=True)]
 SEEDS = range(int(os.environ.get("PTQBENCH_SOAK", "1")))
 M, N = 6, 32
@@ -38,8 +40,7 @@ M, N = 6, 32
 
 def problem(grid: Grid, chosen: str = "minmax", dead: tuple[int, ...] = (), seed: int = 0) -> Problem:
     """Inputs of E[x²] around 1 and, in ``dead`` columns, weights that would ruin any range that they entered."""
-    module = importlib.import_module(f"ptqbench.ranges.{chosen}")
-    bounds = partial(module.bounds, **module.DEFAULTS)
+    bounds = partial(MODULES[chosen].bounds, **MODULES[chosen].DEFAULTS)
     found = make_problem(M, N, grid, bounds=bounds, seed=seed)
     found.hessian /= found.hessian.diagonal().mean()
     noise = torch.randn(N, N, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
