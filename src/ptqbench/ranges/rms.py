@@ -21,11 +21,12 @@ DEFAULTS = {"reach": None, "zero": "half_integer"}
 
 def bounds(weight: Tensor, grid: Grid, hessian: Tensor | None, reach: float | None, zero: str) -> tuple[Tensor, Tensor]:
     """``± reach · rms`` of each row or group over live columns (whose input was not always 0), ``[m, groups]``."""
-    square, share = weight.square(), 1.0
+    square = weight.square()
+    power = square.mean(-1)
     if hessian is not None:
         live = hessian.diagonal(dim1=-2, dim2=-1) != 0
-        square, share = square * live, live.sum(-1).clamp(min=1) / live.shape[-1]
-    size = (reach or normal_reach(grid.bits)) * (square.mean(-1) / share).sqrt()
+        power = (square * live).mean(-1) / (live.sum(-1).clamp(min=1) / live.shape[-1])
+    size = (reach or normal_reach(grid.bits)) * power.sqrt()
     return -size, size
 
 

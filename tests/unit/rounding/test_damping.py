@@ -30,9 +30,8 @@ SETTINGS = [
     for own in [[key for key in CHOICES if key in members("rounding")[name]["DEFAULTS"]]]
     for values in product((True, False), repeat=len(own))
 ]
-RANGES = sorted(
-    name for name in members("ranges") if hasattr(importlib.import_module(f"ptqbench.ranges.{name}"), "bounds")
-)
+MODULES = {name: importlib.import_module(f"ptqbench.ranges.{name}") for name in members("ranges")}
+RANGES = sorted(name for name, module in MODULES.items() if hasattr(module, "bounds"))
 GRIDS = [Grid(2, 8), Grid(3, -1), Grid(4, 16, symmetric=True)]
 SEEDS = range(int(os.environ.get("PTQBENCH_SOAK", "1")))
 M, N = 6, 32
