@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptqbench import spec
+from ptqbench.compositions import check_model, lacks, special
 from ptqbench.errors import UserError, about, did_you_mean
 from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
@@ -35,8 +36,21 @@ def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
         check_questions(source, f"{where}.questions.{set_name}", root)
     if "path" in suite and not (root / suite["path"]).is_dir():
         raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
-    if "data" in suite and not (root / suite["data"]).is_dir():
-        raise UserError(f"{where}.data is '{suite['data']}', and there is no such folder: correct the path")
+
+
+def check_composition(config: dict[str, Any], method: str, model: str, schemes: list[str], folder: Path) -> None:
+    """A local model has what a method's members need of it, and the format asked for can hold what they make of it."""
+    where = f"config: models.{model}.path"
+    settings = read_config(folder, where)
+    found, recipe = lacks(load_adapter(settings, where), settings), normalize(method, config["methods"][method])
+    check_model(recipe, f"config: methods.{method}", model, found)
+    for scheme in schemes:
+        asked, member = spec.format_of(config, scheme), special(recipe, found)
+        if member and asked not in ("auto", "dense"):
+            raise UserError(
+                f"config: schemes.{scheme} asks for the format '{asked}', which cannot hold what '{member}' of method "
+                f"'{method}' makes of model '{model}': use auto or dense, there or in export.format"
+            )
 
 
 def check_questions(source: str, where: str, root: Path) -> None:

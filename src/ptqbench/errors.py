@@ -16,8 +16,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
+from reprlib import Repr
 
 LONGEST = 320  # characters of a line
+VALUES = Repr()
+VALUES.maxlevel, VALUES.maxstring, VALUES.maxlong, VALUES.maxother = 3, 60, 40, 60
 NETWORK = "check the id, your access (HF_TOKEN) and the network"
 MEMORY = "give the job more, or lower what it holds at once (batch_size, samples, sequence_length, jobs side by side)"
 REMEDIES = {
@@ -75,7 +78,10 @@ OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust writes it: safetensors, 
 
 
 class UserError(Exception):
-    """A mistake in the input or the environment, not in the code; shown without a traceback."""
+    """A mistake in the input or the environment, not in the code; shown without a traceback, as one line."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(short(message))
 
 
 class DamagedArtifact(UserError):
@@ -114,17 +120,29 @@ def reaching(subject: str, remedy: str = NETWORK) -> Iterator[None]:
         raise UserError(f"{subject} ({type(error).__name__}): {remedy}") from error
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def shown(value: object) -> str:
+    """A value of the input in a few characters."""
+    text = VALUES.repr(value)
+    return text if len(text) <= 80 else f"{text[:50]} … {text[-27:]}"
+
+
+def word(key: object) -> str:
+    """A key of the input as part of a path of keys."""
+    text = str(key)
+    return text if len(text) <= 64 else f"{text[:60]}…"
+
+
+def did_you_mean(word: object, known: Iterable[object]) -> str:
     """The remedy for an unknown word: ``": did you mean 'x'?"`` for a near match, otherwise what there is to choose."""
-    names = sorted(known)
-    if near := get_close_matches(word, names, n=1):
+    names = sorted(map(str, known))
+    if near := get_close_matches(str(word)[:100], names, n=1):
         return f": did you mean '{near[0]}'?"
     return f": choose from {', '.join(names)}" if names else ": remove it"
 
 
 def short(value: object, longest: int = LONGEST) -> str:
     """A text in one line; of a long one the beginning and the end, where the remedy stands."""
-    line = " ".join(str(value).split())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(str(value).split()))
     return line if len(line) <= longest else f"{line[: longest // 2]} … {line[-(longest // 2 - 3) :]}"
 
 

@@ -1,7 +1,7 @@
 """What the files of a stage's folder declare, read without importing them (or torch).
 
 A transform, range, rounding, statistic, format or adapter is one file; the file's name is its name in the config.
-Its literals (``STRATEGY``, ``DEFAULTS``, ``MODEL_TYPES``, …) are its declaration.
+Its literals (``STRATEGY``, ``DEFAULTS``, ``PARAMETERS``, ``NEEDS``, ``MODEL_TYPES``, …) are its declaration.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ptqbench.errors import UserError, did_you_mean
+from ptqbench.errors import UserError, did_you_mean, shown
 
 PACKAGE = Path(__file__).parent
 
@@ -27,7 +27,7 @@ def declared(folder: str, name: str, where: str) -> dict[str, Any]:
     """The literals of one member; an unknown name is the user's error at config key ``where``."""
     known = members(folder)
     if name not in known:
-        raise UserError(f"{where}: there is no '{name}' in {folder}{did_you_mean(name, known)}")
+        raise UserError(f"{where}: there is no {shown(name)} in {folder}{did_you_mean(name, known)}")
     return known[name]
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ptqbench import spec
 from ptqbench.checks import (
     check_calibration,
+    check_composition,
     check_groups,
     check_mixed,
     check_scatter,
@@ -177,6 +178,9 @@ class Plan:
         cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
         for cell in cells:
             check_sight(self.config, cell, local.get(cell.model))
+        for model, method in dict.fromkeys((cell.model, cell.method) for cell in cells if cell.model in local):
+            schemes = [cell.scheme for cell in cells if (cell.model, cell.method) == (model, method)]
+            check_composition(self.config, method, model, schemes, local[model])
         towers = {model for model, entry in self.config["models"].items() if entry.get("vision_tower")}
         shapes = {model: read_shapes(model, folder, model in towers) for model, folder in local.items()}
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ptqbench.errors import UserError, did_you_mean
+from ptqbench import compositions, schema
+from ptqbench.errors import UserError, did_you_mean, shown, word
 from ptqbench.members import declared, members
 
 FOLDERS = {"transform": "transforms", "range": "ranges", "rounding": "rounding"}
@@ -25,48 +26,45 @@ def normalize(name: str, method: dict[str, Any]) -> dict[str, Any]:
     where = f"config: methods.{name}"
     for key in method:
         if key not in STAGES:
-            raise UserError(f"{where}.{key}: a method has no such stage{did_you_mean(key, STAGES)}")
+            raise UserError(f"{where}.{word(key)}: a method has no such stage{did_you_mean(key, STAGES)}")
     transforms = method.get("transform", [])
     if not isinstance(transforms, list):
         transforms = [transforms]
-    activations = method.get("activations", "none")
+    activations, propagate = method.get("activations", "none"), method.get("propagate", False)
     if activations not in ACTIVATIONS:
-        raise UserError(f"{where}.activations: '{activations}' is unknown{did_you_mean(activations, ACTIVATIONS)}")
-    if not isinstance(method.get("propagate", False), bool):
-        raise UserError(f"{where}.propagate is {method['propagate']!r}: it must be true or false")
+        raise UserError(f"{where}.activations: {shown(activations)} is unknown{did_you_mean(activations, ACTIVATIONS)}")
+    if not isinstance(propagate, bool):
+        raise UserError(f"{where}.propagate is {shown(propagate)}: it must be true or false")
     recipe = {
         "transform": [_member("transform", value, f"{where}.transform") for value in transforms],
         "range": _member("range", method.get("range", "minmax"), f"{where}.range"),
         "rounding": _member("rounding", method.get("rounding", "nearest"), f"{where}.rounding"),
         "activations": activations,
-        "propagate": bool(method.get("propagate", False)),
+        "propagate": propagate,
     }
-    recipe["propagate"] = recipe["propagate"] or any(trait.get("PROPAGATES") for trait in traits(recipe))
+    always = [member["name"] for folder, member in member_list(recipe) if _traits(folder, member).get("PROPAGATES")]
+    if always and "propagate" in method and not propagate:
+        raise UserError(f"{where}.propagate is False, and '{always[0]}' always propagates: remove the key")
+    recipe["propagate"] = propagate or bool(always)
+    compositions.check(recipe, where)
     return recipe
 
 
 def _member(stage: str, value: Any, where: str) -> dict[str, Any]:
+    """A member with every parameter written out, each of the type and within the limits that its file declares."""
     name, parameters = _name_and_parameters(FOLDERS[stage], value, where)
-    defaults = declared(FOLDERS[stage], name, where).get("DEFAULTS", {})
+    traits, where = declared(FOLDERS[stage], name, where), f"{where}.{name}"
+    defaults = traits.get("DEFAULTS", {})
     for key in parameters:
         if key not in defaults:
-            raise UserError(f"{where}.{name}.{key}: no such parameter{did_you_mean(key, defaults)}")
-        left = parameters[key] is None and defaults[key] is None
-        if not left and _kind(parameters[key]) != _expected(defaults[key]):
-            like = "" if defaults[key] is None else f", as its default of {defaults[key]!r} is"
-            kind = _expected(defaults[key])
-            raise UserError(f"{where}.{name}.{key} is {parameters[key]!r}: it must be a {kind}{like}")
-    return {"name": name, **defaults, **parameters}
-
-
-def _expected(default: Any) -> str:
-    """What a parameter has to be; the default None stands for a number that the member finds by itself."""
-    return "number" if default is None else _kind(default)
-
-
-def _kind(value: Any) -> str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return "number" if is_number else type(value).__name__
+            raise UserError(f"{where}.{word(key)}: no such parameter{did_you_mean(key, defaults)}")
+    for key, value in parameters.items():
+        schema.check(value, traits["PARAMETERS"][key], f"{where}.{key}".removeprefix("config: "))
+    member = {"name": name, **defaults, **parameters}
+    for settings, why in traits.get("CONTRADICTIONS", ()):
+        if settings.items() <= member.items():
+            raise UserError(f"{where} has {', '.join(f'{k}: {v}' for k, v in settings.items())}: {why}")
+    return member
 
 
 def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict[str, Any]]:
@@ -74,21 +72,21 @@ def _name_and_parameters(folder: str, value: Any, where: str) -> tuple[str, dict
     if isinstance(value, str):
         return value, {}
     if not isinstance(value, dict) or len(value) != 1:
-        raise UserError(f"{where}: write a name, or one name with its parameters, not {value!r}")
+        raise UserError(f"{where}: write a name, or one name with its parameters, not {shown(value)}")
     name, inner = next(iter(value.items()))
     if name in members(folder):
         return name, _parameters(inner, f"{where}.{name}")
     if isinstance(inner, str):
         return f"{name}_{inner}", {}
     if not isinstance(inner, dict) or len(inner) != 1:
-        raise UserError(f"{where}: there is no '{name}' in {folder}{did_you_mean(name, members(folder))}")
+        raise UserError(f"{where}: there is no {shown(name)} in {folder}{did_you_mean(name, members(folder))}")
     variant, parameters = next(iter(inner.items()))
     return f"{name}_{variant}", _parameters(parameters, f"{where}.{name}.{variant}")
 
 
 def _parameters(value: Any, where: str) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
-        raise UserError(f"{where} is {value!r}: write its parameters as a mapping")
+        raise UserError(f"{where} is {shown(value)}: write its parameters as a mapping")
     return dict(value or {})
 
 
@@ -101,7 +99,11 @@ def member_list(recipe: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def traits(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     """The declared literals of every member of a recipe."""
-    return [members(folder)[member["name"]] for folder, member in member_list(recipe)]
+    return [_traits(folder, member) for folder, member in member_list(recipe)]
+
+
+def _traits(folder: str, member: dict[str, Any]) -> dict[str, Any]:
+    return members(folder)[member["name"]]
 
 
 def reads_statistics(recipe: dict[str, Any]) -> bool:

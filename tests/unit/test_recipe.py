@@ -88,10 +88,51 @@ def test_mistakes(method: dict[str, Any], message: str) -> None:
     assert refusal(method) == message
 
 
-def test_parameters_have_the_kind_of_their_default() -> None:
-    for value in ("0.1", True, None, [1]):
-        assert f"damp is {value!r}: it must be a number" in refusal({"rounding": {"gptq": {"damp": value}}})
-    assert "act_order is 1: it must be a bool" in refusal({"rounding": {"gptq": {"act_order": 1}}})
-    for value in ("wide", True):  # None stands for a number
-        assert f"block_size is {value!r}: it must be a number" in refusal({"rounding": {"gptq": {"block_size": value}}})
+def test_parameters_have_a_type_and_limits() -> None:
+    for value in ("0.1", True, None, [1], float("nan"), float("inf")):
+        assert f"damp is {value!r}: it must be of type number" in refusal({"rounding": {"gptq": {"damp": value}}})
+    assert "damp is -1: it must be at least 0" in refusal({"rounding": {"gptq": {"damp": -1}}})
+    assert "act_order is 1: it must be of type boolean" in refusal({"rounding": {"gptq": {"act_order": 1}}})
+    for value in ("wide", True):
+        found = refusal({"rounding": {"gptq": {"block_size": value}}})
+        assert f"block_size is {value!r}: it must be of type integer or null" in found
+    assert "is 64.0: it must be of type integer or null, written without a point" in refusal(
+        {"rounding": {"gptq": {"block_size": 64.0}}}
+    )
     assert normalize("m", {"rounding": {"gptq": {"block_size": 64}}})["rounding"]["block_size"] == 64
+    assert "zero is 'halfinteger': did you mean 'half_integer'?" in refusal({"range": {"rms": {"zero": "halfinteger"}}})
+    assert "kind is '../x': choose from hadamard, kronecker" in refusal(
+        {"transform": {"incoherence": {"kind": "../x"}}}
+    )
+
+
+def test_settings_that_contradict_each_other() -> None:
+    found = refusal({"rounding": {"gptq": {"static_groups": False}}})
+    assert found.startswith("config: methods.m.rounding.gptq has act_order: True, static_groups: False: ")
+    assert found.endswith("add act_order: false")
+    normalize("m", {"rounding": {"gptq": {"static_groups": False, "act_order": False}}})
+    assert "propagate is False, and 'gptaq' always propagates" in refusal({"rounding": "gptaq", "propagate": False})
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            {"transform": "incoherence", "rounding": "signround"},
+            "rounding: 'signround' needs the model's own basis, which 'incoherence' takes away: remove one of the two",
+        ),
+        (
+            {"transform": [{"rotation": "hadamard"}, "smooth"]},
+            "transform: 'smooth' needs max |x| of its inputs, which 'rotation_hadamard' takes away: "
+            "put smooth before rotation_hadamard",
+        ),
+        ({"transform": ["salience", "salience"]}, "transform names 'salience' twice: name each only once"),
+        (
+            {"range": "rms", "activations": "int8"},
+            "activations: 'int8' needs linears without transforms or half-integer zero-points of their own, which "
+            "'rms' takes away: remove one of the two, or change zero of rms",
+        ),
+    ],
+)
+def test_members_that_do_not_fit_together(method: dict[str, Any], message: str) -> None:
+    assert refusal(method) == f"config: methods.m.{message}"

@@ -77,13 +77,15 @@ class Adapter:
     """One model family. Names are those of the checkpoint; block-relative names lack the ``blocks.<i>.`` prefix.
 
     ``writers`` are patterns of the linears that write to the residual stream; ``excluded`` says of every matrix in no
-    site, by a pattern of its name, why it stays in float. A model with images holds its language model's config under
-    ``text``; ``module`` is what stands before ``layers`` and ``embed_tokens`` in the language model alone, if its names
-    there are not the checkpoint's; ``outside_writers`` are linears outside the blocks that write to the residual stream
-    besides the embedding. ``other`` is the same family under other checkpoint names, and ``floats`` are modules in
-    float by the part of their names that all names share. ``defaults`` are what the hub's configs of the language model
-    omit. A model with images has a ``tower``; where that is quantized too (:meth:`with_tower`), its ``tower_blocks``
-    blocks, named by ``tower_prefix``, come before those of the language model.
+    site, by a pattern of its name, why it stays in float. ``norms`` is "rms" where all norms on the residual stream are
+    RMSNorms, without which no rotation of it leaves the model's function alone. A model with images holds its language
+    model's config under ``text``; ``module`` is what stands before ``layers`` and ``embed_tokens`` in the language
+    model alone, if its names there are not the checkpoint's; ``outside_writers`` are linears outside the blocks that
+    write to the residual stream besides the embedding. ``other`` is the same family under other checkpoint names, and
+    ``floats`` are modules in float by the part of their names that all names share. ``defaults`` are what the hub's
+    configs of the language model omit. A model with images has a ``tower``; where that is quantized too
+    (:meth:`with_tower`), its ``tower_blocks`` blocks, named by ``tower_prefix``, come before those of the language
+    model.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Adapter:
     sites: Callable[[dict[str, Any], int], tuple[Site, ...]]
     writers: tuple[str, ...]
     excluded: dict[str, str] = field(default_factory=dict)
+    norms: str | None = None
     text: str | None = None
     module: str | None = None
     outside_writers: tuple[str, ...] = ()

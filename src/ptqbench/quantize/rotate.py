@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.errors import UserError
 from ptqbench.models.adapter import Adapter, Site, by_producer
 from ptqbench.quantize.orthogonal import Rotation, turn
 from ptqbench.quantize.state import BlockState
@@ -51,6 +52,10 @@ def _rotate_readers(state: BlockState, sites: tuple[Site, ...], r1: Rotation) ->
     """All that one norm feeds, routers too."""
     assert sites[0].producer is not None
     norm = f"{sites[0].producer.name}.weight"
+    if f"{sites[0].producer.name}.bias" in state.tensors:
+        raise UserError(
+            f"a rotation needs RMSNorms, and block {state.index} has a LayerNorm, {norm}: choose another method"
+        )
     gamma = state.tensors[norm].double()
     for site in sites:
         for linear in (*site.linears, *site.readers):

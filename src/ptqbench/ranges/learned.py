@@ -19,8 +19,15 @@ from ptqbench.quantize.state import BlockState
 
 STRATEGY = "optimization"
 PROPAGATES = True
-LEARNS = True
+NEEDS: dict = {"model_basis": {}}
+BREAKS: dict = {"free_range": {}}
 DEFAULTS = {"epochs": 20, "learning_rate": 0.01, "batch_size": 1, "seed": 0}
+PARAMETERS = {
+    "epochs": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "learning_rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 10},
+    "batch_size": {"type": "integer", "minimum": 1, "maximum": 65536},
+    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+}
 CHECKS = 5  # how often, at most, the total loss is taken along the way (once an epoch where epochs are fewer)
 START = 4.0  # sigmoid(4) = 0.982: near the full range, where the gradient is not yet flat
 

@@ -8,6 +8,7 @@ from ptqbench.quantize.grid import Grid
 
 STRATEGY = None
 DEFAULTS: dict = {}
+PARAMETERS: dict = {}
 
 
 def bounds(weight: Tensor, grid: Grid, hessian: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,11 @@ from ptqbench.quantize.grid import Grid
 
 STRATEGY = None
 DEFAULTS = {"steps": 100, "largest_shrink": 0.8, "norm": 2.4}
+PARAMETERS = {
+    "steps": {"type": "integer", "minimum": 1, "maximum": 10000},
+    "largest_shrink": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    "norm": {"type": "number", "exclusiveMinimum": 0, "maximum": 10},
+}
 
 
 def bounds(

@@ -16,7 +16,12 @@ from torch import Tensor
 from ptqbench.quantize.grid import Grid
 
 STRATEGY = None
+BREAKS: dict = {"plain_linears": {"zero": "half_integer"}}
 DEFAULTS = {"reach": None, "zero": "half_integer"}
+PARAMETERS = {
+    "reach": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 100},
+    "zero": {"enum": ["half_integer", "integer"]},
+}
 
 
 def bounds(weight: Tensor, grid: Grid, hessian: Tensor | None, reach: float | None, zero: str) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,10 @@ from ptqbench.quantize.grid import Grid
 
 STRATEGY = None
 DEFAULTS = {"steps": 20, "largest_shrink": 0.5}
+PARAMETERS = {
+    "steps": {"type": "integer", "minimum": 1, "maximum": 10000},
+    "largest_shrink": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+}
 
 
 def bounds(
@@ -21,6 +25,6 @@ def bounds(
 ) -> tuple[Tensor, Tensor]:
     """``(low, high)`` ``[m, groups]`` of ``weight [m, groups, width]``; ``hessian [groups, width, width]``."""
     assert hessian is not None
-    shrinks = [1 - step / steps for step in range(round(largest_shrink * steps))]
+    shrinks = [1 - step / steps for step in range(max(1, round(largest_shrink * steps)))]
     kept = best_shrinks(weight, grid, hessian, shrinks)
     return weight.amin(-1) * kept, weight.amax(-1) * kept

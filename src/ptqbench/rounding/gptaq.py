@@ -18,6 +18,12 @@ STRATEGY = "compensation"
 PROPAGATES = True
 BOTH_STREAMS = True
 DEFAULTS = {"damp": 0.01, "act_order": True, "alpha": 0.25, "block_size": 128}
+PARAMETERS = {
+    "damp": {"type": "number", "minimum": 0, "maximum": 10},
+    "act_order": {"type": "boolean"},
+    "alpha": {"type": "number", "minimum": 0, "maximum": 1},
+    "block_size": {"type": "integer", "minimum": 1, "maximum": 65536},
+}
 
 
 def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, block_size: int) -> Rounded:

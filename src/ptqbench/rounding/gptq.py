@@ -31,6 +31,15 @@ from ptqbench.rounding import nearest
 
 STRATEGY = "compensation"
 DEFAULTS = {"damp": 0.01, "act_order": True, "static_groups": True, "block_size": None}
+PARAMETERS = {
+    "damp": {"type": "number", "minimum": 0, "maximum": 10},
+    "act_order": {"type": "boolean"},
+    "static_groups": {"type": "boolean"},
+    "block_size": {"type": ["integer", "null"], "minimum": 1, "maximum": 65536},
+}
+CONTRADICTIONS = (
+    ({"act_order": True, "static_groups": False}, "activation order visits no group as a whole: add act_order: false"),
+)
 BLOCK, GPU_BLOCK = 128, 256  # columns of a block where ``block_size`` is None: of them only speed depends on it
 ROWS = 8192  # rows whose loss is taken at once
 PANEL = 8  # blocks whose errors reach the columns beyond them in one product

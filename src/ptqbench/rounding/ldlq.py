@@ -21,6 +21,12 @@ from ptqbench.rounding.gptq import Columns
 
 STRATEGY = "compensation"
 DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": None}
+PARAMETERS = {
+    "damp": {"type": "number", "minimum": 0, "maximum": 10},
+    "act_order": {"type": "boolean"},
+    "passes": {"type": "integer", "minimum": 0, "maximum": 100},
+    "block_size": {"type": ["integer", "null"], "minimum": 1, "maximum": 65536},
+}
 PANEL = 4  # blocks of a greedy pass between two products with all columns
 
 

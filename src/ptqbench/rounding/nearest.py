@@ -6,6 +6,7 @@ from ptqbench.quantize.problem import Problem, Rounded
 
 STRATEGY = None
 DEFAULTS: dict = {}
+PARAMETERS: dict = {}
 
 
 def round_site(problem: Problem) -> Rounded:

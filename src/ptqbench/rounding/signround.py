@@ -19,8 +19,13 @@ from ptqbench.quantize.state import BlockState
 
 STRATEGY = "optimization"
 PROPAGATES = True
-LEARNS = True
+NEEDS: dict = {"model_basis": {}, "model_weight": {}, "free_range": {}}
 DEFAULTS = {"iterations": 200, "batch_size": 8, "seed": 0}
+PARAMETERS = {
+    "iterations": {"type": "integer", "minimum": 1, "maximum": 100000},
+    "batch_size": {"type": "integer", "minimum": 1, "maximum": 65536},
+    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+}
 CHECKS = 10  # how often the total loss is taken along the way
 
 

@@ -16,7 +16,14 @@ from ptqbench.quantize.orthogonal import Orthogonal, made
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "rotation"
+NEEDS: dict = {"model_basis": {}, "model_weight": {}}
+BREAKS: dict = {"model_basis": {}, "max_abs": {}, "plain_linears": {}}
 DEFAULTS = {"kind": "kronecker", "rescale": True, "seed": 0}
+PARAMETERS = {
+    "kind": {"enum": ["kronecker", "hadamard"]},
+    "rescale": {"type": "boolean"},
+    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+}
 FLOOR, TINY = 1e-8, 1e-30
 AHEAD = ThreadPoolExecutor(1)  # makes the next block's transforms while a GPU is kept busy with this one's
 

@@ -12,7 +12,13 @@ from torch import Tensor
 from ptqbench.quantize.problem import Problem, without_dead_columns
 
 STRATEGY = "optimization"
+NEEDS: dict = {"model_weight": {}}
+BREAKS: dict = {"model_weight": {}}
 DEFAULTS = {"alpha": None, "iterations": 200}
+PARAMETERS = {
+    "alpha": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
+    "iterations": {"type": "integer", "minimum": 1, "maximum": 10000},
+}
 ALPHA_PER_ROW, ALPHA_PER_GROUP = 1e-3, 1e-4
 
 

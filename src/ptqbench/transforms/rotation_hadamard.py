@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ptqbench.errors import UserError
 from ptqbench.models.adapter import Adapter
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
@@ -14,7 +15,13 @@ from ptqbench.quantize.rotate import rotate_block, rotate_outside
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "rotation"
+NEEDS: dict = {"model_weight": {}, "unturned_stream": {}, "rms_norms": {}}
+BREAKS: dict = {"unturned_stream": {}, "max_abs": {}}
 DEFAULTS = {"r2": True, "seed": 0}
+PARAMETERS = {
+    "r2": {"type": "boolean"},
+    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+}
 
 LAYER_NORM = "a block of the vision tower: its LayerNorms centre, which lets no rotation through"
 
@@ -24,6 +31,10 @@ Rotations = dict[str, Any]
 
 def prepare(cell: Cell, r2: bool, seed: int) -> Rotations:
     """Draw R1 and, where values have heads, every block's R2."""
+    if cell.checkpoint.adapter.norms != "rms":  # of a model of the hub, whose family was not known at planning
+        raise UserError(
+            f"transform: a rotation needs RMSNorms, and the adapter {cell.checkpoint.adapter.name} has none"
+        )
     width = cell.state_of(cell.stream[0], {}, None).value_width if r2 else None
     first: list[Tensor | None] = [None] * cell.stream[0]
     heads = [random_hadamard(width, seed + 1 + block).matrix() if width else None for block in range(len(cell.stream))]

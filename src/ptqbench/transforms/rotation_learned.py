@@ -31,7 +31,21 @@ STRATEGY = "rotation"
 ALSO = "optimization"
 SCATTERS = False
 READS_STATISTICS = True  # while it learns, before any block is quantized
+NEEDS: dict = {
+    "model_basis": {},
+    "model_weight": {},
+    "unturned_stream": {},
+    "rms_norms": {},
+    "text": {"objective": "cross_entropy"},
+}
+BREAKS: dict = {"unturned_stream": {}, "max_abs": {}}
 DEFAULTS = {"steps": 120, "rate": 1.0, "objective": "block", "seed": 0}
+PARAMETERS = {
+    "steps": {"type": "integer", "minimum": 1, "maximum": 100000},
+    "rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+    "objective": {"enum": ["block", "cross_entropy"]},
+    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+}
 LOOKS = 4  # at the loss of all blocks on the way, at least: what they cost is a fraction of the steps
 
 Rotations = dict[str, Any]

@@ -11,7 +11,10 @@ from ptqbench.quantize.state import BlockState
 
 STRATEGY = "rotation"
 ONLINE = True
+NEEDS: dict = {"model_basis": {}, "model_weight": {}}
+BREAKS: dict = {"model_basis": {}}
 DEFAULTS: dict = {}
+PARAMETERS: dict = {}
 
 
 def basis(state: BlockState, site: Site, before: SiteBasis) -> SiteBasis:

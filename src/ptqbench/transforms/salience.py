@@ -20,7 +20,14 @@ from ptqbench.quantize.proxy import Correlations, correlated, correlations, prox
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "salience"
+NEEDS: dict = {"model_basis": {}, "model_weight": {}}
+BREAKS: dict = {"folded_scales": {"channel_scale": True}}
 DEFAULTS = {"steps": 20, "duo": True, "channel_scale": True}
+PARAMETERS = {
+    "steps": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "duo": {"type": "boolean"},
+    "channel_scale": {"type": "boolean"},
+}
 FLOOR = 1e-4
 EQUAL = 2e-5  # losses that differ by no more, relative, are as good as each other
 TINY = 1e-30

@@ -13,7 +13,11 @@ from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.state import BlockState
 
 STRATEGY = "salience"
+NEEDS: dict = {"max_abs": {}, "model_weight": {}}
 DEFAULTS = {"alpha": 0.5}
+PARAMETERS = {
+    "alpha": {"type": "number", "minimum": 0, "maximum": 1},
+}
 FLOOR = 1e-5
 
 

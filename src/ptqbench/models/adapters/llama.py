@@ -30,6 +30,7 @@ ADAPTER = Adapter(
     blocks="model.layers",
     embedding="model.embed_tokens",
     final_norm="model.norm",
+    norms="rms",
     head="lm_head",
     sites=sites,
     writers=("self_attn.o_proj", "mlp.down_proj"),

@@ -21,6 +21,7 @@ def named(language: str, head: str, before: str) -> Adapter:
         blocks=f"{language}.layers",
         embedding=f"{language}.embed_tokens",
         final_norm=f"{language}.norm",
+        norms="rms",
         head=head,
         sites=LLAMA.sites,
         writers=LLAMA.writers,

@@ -38,6 +38,7 @@ ADAPTER = Adapter(
     blocks="backbone.layers",
     embedding="backbone.embeddings",
     final_norm="backbone.norm_f",
+    norms="rms",
     head="lm_head",
     sites=sites,
     writers=("mixer.out_proj",),

@@ -15,6 +15,7 @@ ADAPTER = Adapter(
     blocks="llm.model.layers",
     embedding="llm.model.embed_tokens",
     final_norm="llm.model.norm",
+    norms="rms",
     head="llm.lm_head",
     sites=LLAMA.sites,
     writers=LLAMA.writers,
