@@ -121,6 +121,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return path, write_statistics(path, folder / "statistics")
 
 
+@pytest.mark.timeout(0 if SOAK else 600)
 def test_whatever_is_accepted_runs(model: tuple[Path, Path]) -> None:
     cases = {repr(case): case for case in senseless(count(100, 5000)) if refusal(*case) is None}
     for stage, name, key, value in cases.values():

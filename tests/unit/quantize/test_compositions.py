@@ -75,6 +75,7 @@ def accepted() -> list[Method]:
     return [method for method in methods() if method["activations"] == "none" and not refusal(method)]
 
 
+@pytest.mark.timeout(0 if SOAK else 600)
 def test_what_is_accepted_is_sound(model: tuple[Path, Path], float_model: nn.Module) -> None:
     chosen = accepted() if SOAK else pairwise(accepted())
     failed: list[tuple[Any, ...]] = []
