@@ -25,6 +25,7 @@ from ptqbench.errors import UserError, did_you_mean
 from ptqbench.image_checks import check_diagnosed, check_held_out, check_pairs, check_sight
 from ptqbench.manifest import NAME, load, withdraw_damaged, withdrawn
 from ptqbench.models.adapter import adapter_name
+from ptqbench.models.code import check_code
 from ptqbench.models.headers import digest, model_type, read_config, sampled_digests
 from ptqbench.recipe import normalize
 from ptqbench.serving_checks import check_serving
@@ -182,6 +183,9 @@ class Plan:
             schemes = [cell.scheme for cell in cells if (cell.model, cell.method) == (model, method)]
             check_composition(self.config, method, model, schemes, local[model])
         towers = {model for model, entry in self.config["models"].items() if entry.get("vision_tower")}
+        for model, folder in local.items():
+            trusted = spec.model_spec(self.config, model)["trust_remote_code"]
+            check_code(folder, trusted, f"config: models.{model}.path is '{paths[model]}'")
         shapes = {model: read_shapes(model, folder, model in towers) for model, folder in local.items()}
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
             check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))

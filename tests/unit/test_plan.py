@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,19 @@ def test_calibration_sets_are_chosen_by_the_block_or_all(blank: Clone) -> None:
         ("other", "perplexity"),
         ("other", "pairs"),
     }
+
+
+def test_code_beside_the_weights_is_trusted_by_the_models_line_or_refused(blank: Clone, tmp_path: Path) -> None:
+    changed, folder = config(), tmp_path / "model"
+    shutil.copytree(blank.root / MODEL, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"auto_map": ["mine.Mine", None]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "mine.py").touch()
+    changed["models"]["tiny"] = {"path": str(folder)}
+    with pytest.raises(UserError, match=r"^config: models\.tiny\.path is .* names code .*mine\.Mine: set trust_remote"):
+        Plan(changed, blank.root)
+    changed["models"]["tiny"]["trust_remote_code"] = True
+    assert Plan(changed, blank.root).cells
 
 
 def test_outputs_are_what_a_run_makes(finished: Clone) -> None:

@@ -1,4 +1,4 @@
-"""Write a model folder that loads anywhere: the hub's names, the source's shards, tokenizer and generation config."""
+"""Write a model folder that loads anywhere: the hub's names, the source's shards and the files beside them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,10 @@ from torch import Tensor
 
 from ptqbench.manifest import atomic, write_text
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.companions import companions
 from ptqbench.models.headers import parts
 from ptqbench.models.recomputed import is_recomputed
 
-CARRIED = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "vocab*",
-    "merges.txt",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "*.jinja",
-    "*.model",
-    "configuration_*.py",
-)
 WRITERS = 2  # shards that are written at once, and so held where their tensors are made anew
 INDEX = "model.safetensors.index.json"
 
@@ -49,21 +38,21 @@ def write_model(
     ``added`` tensors go into the last shard of their part; ``changes`` and the ``quantization`` config go into
     ``config.json``, and into that of the part which is the language model where the model is stored in parts.
     """
-    config = merged(source.config, changes)
-    config.pop("quantization_config", None)
+    dropped = ("quantization_config",) if source.remote else ("quantization_config", "auto_map")  # its code stays too
+    config = {key: value for key, value in merged(source.config, changes).items() if key not in dropped}
     if quantization:
         config["quantization_config"] = quantization
     folders = parts(source.folder)
     files = [file for part in folders or [""] for file in _write_part(source, folder, part, replace, added)]
     for part in folders:
-        own = config[f"{part}_cfg"]
+        own = {key: value for key, value in config[f"{part}_cfg"].items() if key not in dropped}
         if f"{part}_cfg" == source.adapter.text and quantization:
             inside = [name.removeprefix(f"{part}.") for name in quantization.get("ignore", [])]
             own = own | {"quantization_config": quantization | {"ignore": inside}}
         write_text(folder / part / "config.json", json.dumps(own, indent=2) + "\n")
-        files += [folder / part / "config.json", *_carry(source.folder / part, folder / part)]
+        files += [folder / part / "config.json", *_carry(source.folder / part, folder / part, source.remote)]
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    return [*files, folder / "config.json", *_carry(source.folder, folder)]
+    return [*files, folder / "config.json", *_carry(source.folder, folder, source.remote)]
 
 
 def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -109,10 +98,10 @@ def _read(shard: Path) -> Iterator[tuple[str, Tensor]]:
                 yield name, stream.get_tensor(name)
 
 
-def _carry(source: Path, folder: Path) -> list[Path]:
-    carried = []
-    for file in sorted({file for pattern in CARRIED for file in source.glob(pattern)}):
-        with atomic(folder / file.name) as temporary:
-            shutil.copyfile(file, temporary)
-        carried.append(folder / file.name)
-    return carried
+def _carry(source: Path, folder: Path, remote: bool) -> list[Path]:
+    names = companions(source, remote)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with atomic(folder / name) as temporary:
+            shutil.copyfile(source / name, temporary)
+    return [folder / name for name in names]

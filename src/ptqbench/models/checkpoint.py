@@ -19,10 +19,11 @@ class Checkpoint:
     """Lazy access to the weights of a safetensors model folder; nothing is held in memory.
 
     With ``vision_tower``, the blocks of the tower are blocks of the model, before those of the language model.
+    ``remote`` trusts the code beside the weights: it is run, and exports carry it.
     """
 
-    def __init__(self, folder: Path, vision_tower: bool = False) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, vision_tower: bool = False, remote: bool = False) -> None:
+        self.folder, self.remote = folder, remote
         self.config: dict[str, Any] = read_config(folder, str(folder))
         headers = read_headers(folder, str(folder))
         self.headers: dict[str, Header] = {n: header for n, header in headers.items() if not is_recomputed(n)}

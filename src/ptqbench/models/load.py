@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter
+from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.headers import parts
 from ptqbench.models.vila import IMAGE_TOKEN, Vila
 
@@ -20,6 +22,12 @@ def load_model(folder: Path, adapter: Adapter, **options: Any) -> Any:
         return Vila.from_pretrained(folder, **options)
     auto = AutoModelForImageTextToText if adapter.text else AutoModelForCausalLM
     return auto.from_pretrained(folder, **options)
+
+
+def load_whole(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    """The model of a checkpoint in memory, to run and not to train."""
+    options = {"dtype": dtype, "trust_remote_code": checkpoint.remote}
+    return load_model(checkpoint.folder, checkpoint.adapter, **options).eval()
 
 
 def text_folder(folder: Path) -> Path:

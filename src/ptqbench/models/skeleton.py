@@ -26,10 +26,10 @@ class Skeleton:
     given is what later images pass through.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, remote: bool = False) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
         self.checkpoint, self.device, self.dtype = checkpoint, device, dtype
         adapter = checkpoint.adapter
-        config = language_config(checkpoint, remote)
+        config, remote = language_config(checkpoint), checkpoint.remote
         with torch.device("meta"):
             self.model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote).eval()
         make_watchable(self.model)
@@ -113,10 +113,10 @@ class Skeleton:
         module.requires_grad_(False)
 
 
-def language_config(checkpoint: Checkpoint, remote: bool) -> Any:
+def language_config(checkpoint: Checkpoint) -> Any:
     """transformers' config of the language model, which a model with images holds inside its own."""
     if not checkpoint.adapter.text:
-        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=remote)
+        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=checkpoint.remote)
     settings = {key: value for key, value in checkpoint.text_config.items() if key != "model_type"}
     return AutoConfig.for_model(checkpoint.text_config.get("model_type", "llama"), **settings)
 

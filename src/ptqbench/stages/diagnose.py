@@ -35,12 +35,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     import torch
-    from transformers import AutoModelForCausalLM
 
     from ptqbench.data.calibration import read_tokens
     from ptqbench.diagnosis.depth import Mixture, growth, restored
     from ptqbench.diagnosis.layers import code_rows, site_rows, transform_rows
     from ptqbench.models.checkpoint import Checkpoint
+    from ptqbench.models.load import load_whole
     from ptqbench.quantize.artifact import QuantizedCell
     from ptqbench.quantize.cell import Cell
     from ptqbench.quantize.grid import scheme_grid
@@ -48,7 +48,8 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     source = Path(verify(args.model)["source"])
     for manifest in (args.statistics, args.calibration, args.quantized):
         verify(manifest)
-    checkpoint, scheme, recipe = Checkpoint(source), args.spec["scheme"], args.spec["method"]
+    remote = args.spec["model"]["trust_remote_code"]
+    checkpoint, scheme, recipe = Checkpoint(source, remote=remote), args.spec["scheme"], args.spec["method"]
     quantized = QuantizedCell(args.quantized, checkpoint)
     calibration = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
     torch.set_grad_enabled(False)
@@ -74,8 +75,7 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
         known = {key: record[key] for key in ("linear", "site", "proxy_loss", "nearest_proxy_loss", "snr_db")}
         layers.append({**known, **codes[name], **sites[f"{block}.{record['site']}"]})
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    remote = args.spec["model"]["trust_remote_code"]
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=remote).to(device).eval()
+    model = load_whole(checkpoint, dtype).to(device)
     mixture = Mixture(model, checkpoint, quantized)
     tokens = held_out(args.spec["held_out"], source, remote)
     reference = list(mixture.logits(tokens))

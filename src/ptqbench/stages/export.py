@@ -51,7 +51,8 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 
     verify(args.quantized)
-    checkpoint = Checkpoint(source, args.spec["model"].get("vision_tower", False))
+    model = args.spec["model"]
+    checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
     cell = QuantizedCell(args.quantized, checkpoint)
     where = f"schemes.{args.spec['scheme']['name']}"
     with about(where):

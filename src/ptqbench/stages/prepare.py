@@ -10,6 +10,7 @@ from ptqbench.errors import UserError, reaching, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import begin, finish
 from ptqbench.models.adapter import load_adapter
+from ptqbench.models.code import check_code
 from ptqbench.models.headers import read_config, read_headers, sampled_digests
 from ptqbench.stages.common import parser
 
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     adapter = load_adapter(config, where)
     if model.get("vision_tower") and adapter.tower is None:
         raise UserError(f"{where}.vision_tower is true, and the model has no vision tower: remove the key")
+    check_code(source, model["trust_remote_code"], where)
     headers = read_headers(source, where)
     files = sorted(folder.glob("snapshot/**/*")) if "hub" in model else []
     record = {

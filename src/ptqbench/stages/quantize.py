@@ -54,11 +54,10 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
         cell.prepare()
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     if scheme["bits"] == "mixed":
-        from transformers import AutoModelForCausalLM
-
+        from ptqbench.models.load import load_whole
         from ptqbench.quantize.mixed import choose_widths
 
-        model = AutoModelForCausalLM.from_pretrained(cell.checkpoint.folder, dtype=torch.float32).to(device).eval()
+        model = load_whole(cell.checkpoint, torch.float32).to(device)
         cell.widths = choose_widths(cell, model, scheme["choices"], scheme["budget"])
         del model
     blocks = propagated(cell, args) if recipe["propagate"] else cell.blocks()
@@ -90,7 +89,8 @@ def cell_of(args: Any, device: str) -> Any:
     from ptqbench.quantize.cell import Cell
     from ptqbench.quantize.grid import scheme_grid
 
-    checkpoint = Checkpoint(Path(verify(args.model)["source"]), args.spec["model"].get("vision_tower", False))
+    source, model = Path(verify(args.model)["source"]), args.spec["model"]
+    checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
     recipe, kind = args.spec["method"], Cell
     if recipe["propagate"]:
         from ptqbench.quantize.propagate import PropagatedCell
@@ -109,7 +109,7 @@ def propagated(cell: Any, args: Any) -> Iterator[Any]:
     from ptqbench.models.skeleton import Skeleton
 
     dtype = torch.bfloat16 if cell.device.type == "cuda" else torch.float32
-    skeleton = Skeleton(cell.checkpoint, cell.device, dtype, args.spec["model"]["trust_remote_code"])
+    skeleton = Skeleton(cell.checkpoint, cell.device, dtype)
     yield from cell.propagated(skeleton, args.batch_size)
 
 

@@ -40,11 +40,12 @@ def run(args: Any, folder: Path, device: str) -> list[Path]:
     from ptqbench.pipeline import Background, Download
 
     model = args.spec["model"]
-    checkpoint = Checkpoint(Path(verify(args.model)["source"]), model.get("vision_tower", False))
+    source, remote = Path(verify(args.model)["source"]), model["trust_remote_code"]
+    checkpoint = Checkpoint(source, model.get("vision_tower", False), remote)
     verify(args.calibration)
     calibration = read_calibration(args.calibration.parent, checkpoint.folder)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    skeleton = Skeleton(checkpoint, torch.device(device), dtype, model["trust_remote_code"])
+    skeleton = Skeleton(checkpoint, torch.device(device), dtype)
     files = []
     with progress_bar("statistics: block", total=checkpoint.n_blocks) as bar, Background() as writer:
         for span, inputs in skeleton.segments(calibration, args.batch_size):

@@ -147,13 +147,12 @@ def rounding_loss(state: BlockState, grid: Grid) -> Tensor:
 def whole_model(cell: Cell) -> Callable[[Rotations, int], Tensor]:
     """The cross-entropy of the model with every linear rotated and rounded to nearest, on one calibration sequence."""
     from torch.func import functional_call
-    from transformers import AutoModelForCausalLM
 
-    from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
     from ptqbench.models.experts import fuse, make_watchable
+    from ptqbench.models.load import load_whole
 
     tokens = cell.tokens.to(cell.device)
-    model = AutoModelForCausalLM.from_pretrained(cell.checkpoint.folder, dtype=torch.float32).to(cell.device).eval()
+    model = load_whole(cell.checkpoint, torch.float32).to(cell.device)
     model.requires_grad_(False)
     make_watchable(model)
     adapter = cell.checkpoint.adapter
