@@ -64,8 +64,10 @@ except Exception as error:
 # a job for each slot of each GPU, or two jobs at once without a GPU, share the cores
 THREADS = max(1, (os.cpu_count() or 2) // max(2, len(visible_gpus()) * gpu_slots()))
 
-# on a CPU, the pass that all cells of a model wait for takes every core that there is
-PASS_THREADS = THREADS if visible_gpus() else 64
+# on a CPU, the pass that all cells of a model wait for takes every core that there is, unless there are several:
+# each would wait for all other jobs to end, and cores would idle
+PASSES = {cell[:2] for cell in PLAN.cells if cell.calibration != spec.NO_CALIBRATION}
+PASS_THREADS = THREADS if visible_gpus() or len(PASSES) > 1 else 64
 
 
 def one_of(names):

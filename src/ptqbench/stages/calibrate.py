@@ -7,6 +7,7 @@ from typing import Any
 
 from ptqbench.errors import UserError, about, user_facing
 from ptqbench.fingerprint import fingerprint
+from ptqbench.imports import lean_transformers
 from ptqbench.manifest import atomic, begin, finish, verify
 from ptqbench.stages.common import parser
 
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def text(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:
     """Crops of a corpus."""
+    lean_transformers()
     from transformers import AutoTokenizer
 
     from ptqbench.data.calibration import sample, write_tokens

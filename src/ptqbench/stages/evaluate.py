@@ -9,6 +9,7 @@ from typing import Any
 from ptqbench.devices import devices
 from ptqbench.errors import UserError, user_facing
 from ptqbench.fingerprint import fingerprint
+from ptqbench.imports import lean_transformers
 from ptqbench.locks import claim
 from ptqbench.manifest import verify, versions, write_result
 from ptqbench.stages.common import Meter, parser
@@ -54,6 +55,7 @@ def family(backend: str) -> str:
 
 
 def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    lean_transformers()
     from ptqbench.evaluation.backends.text import Setup, Text
 
     spec, suite, folder = args.spec, args.spec["suite"], Path(exported["checkpoint"])

@@ -8,6 +8,7 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
+from ptqbench.imports import lean_transformers
 from ptqbench.manifest import begin, finish, load, verify
 from ptqbench.progress import progress_bar
 from ptqbench.stages.common import Meter, parser, write
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(args: Any, folder: Path, device: str) -> list[Path]:
+    lean_transformers()
     import torch
 
     from ptqbench.models.checkpoint import Checkpoint
