@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from layer_kinds import described
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_models import logits_of, make_model
-from torch import Tensor
+from traits import IN_A_BLOCK, OUTSIDE, store_buffers
 from transformers import PreTrainedModel
 
 from ptqbench.formats.checkpoint import write_model
@@ -22,20 +22,6 @@ from ptqbench.models.sight import empty
 from ptqbench.models.skeleton import Skeleton
 
 CPU = torch.device("cpu")
-IN_A_BLOCK = {
-    "self_attn.rotary_emb.inv_freq": torch.ones(8),  # Llama-2-7b-hf and everything of its time
-    "self_attn.rotary_emb.cos_cached": torch.ones(1, 1, 64, 16),
-    "self_attn.bias": torch.ones(1, 1, 64, 64).bool(),  # GPT-2's mask, under the names that its heirs gave it
-    "attn.masked_bias": torch.tensor(-1e4),
-    "attention.bias": torch.ones(1, 1, 64, 64).bool(),
-    "attn.attention.masked_bias": torch.tensor(-1e9),
-}
-OUTSIDE = {
-    "model.rotary_emb.inv_freq": torch.ones(8),
-    "vision_tower.vision_model.embeddings.position_ids": torch.arange(5)[None],
-    "model.embeddings.position_ids": torch.arange(5)[None],
-    "model.rotary_emb.sliding_attention_inv_freq": torch.ones(8),
-}
 
 
 @pytest.mark.parametrize("family", described().values())
@@ -79,20 +65,10 @@ def test_buffers_are_computed_as_transformers_does(tmp_path: Path, family: str) 
         assert found[name].dtype == buffer.dtype
 
 
-def with_buffers(folder: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Store the buffers of old in a checkpoint; returns what it held before."""
-    file = next(place for place in (folder / "llm/model.safetensors", folder / "model.safetensors") if place.is_file())
-    before, part = load_file(file), "llm." if file.parent.name == "llm" else ""
-    prefixes = [checkpoint.adapter.prefix(index).removeprefix(part) for index in range(checkpoint.n_blocks)]
-    own = {f"{prefix}{name}": tensor.clone() for prefix in prefixes for name, tensor in IN_A_BLOCK.items()}
-    save_file(before | own | {name: tensor.clone() for name, tensor in OUTSIDE.items()}, file, {"format": "pt"})
-    return before
-
-
 @pytest.mark.parametrize("family", described().values())
 def test_stored_buffers_change_nothing(tmp_path: Path, family: str) -> None:
     plain = Checkpoint(make_model(tmp_path / "model", family))
-    before = with_buffers(tmp_path / "model", plain)
+    before = store_buffers(tmp_path / "model")
     checkpoint = Checkpoint(tmp_path / "model")
     assert set(checkpoint.headers) == set(plain.headers)
     skeleton = Skeleton(checkpoint, CPU, torch.float32)
