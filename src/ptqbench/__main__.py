@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--most", type=int, default=20, help="scores to list at most")
     command.set_defaults(lines=compared)
     command = commands.add_parser("pin", help="lines of a config that name hub models by their present commits")
-    command.add_argument("models", nargs="+", metavar="NAME=HUB_ID")
+    command.add_argument("models", nargs="+", metavar="NAME=HUB_ID", help="or a data set: ptb")
     command.set_defaults(lines=lambda args: pinned(args.models))
     args = parser.parse_args(argv)
     print("\n".join(args.lines(args)))

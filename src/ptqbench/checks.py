@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from ptqbench.recipe import normalize, traits
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-BYTES_PER_TOKEN = 16  # a file with more of them than that has enough tokens, whatever the tokenizer
+BYTES_PER_TOKEN = 16  # a text with more of them than that has enough tokens, whatever the tokenizer
+BEGINNING = 1 << 20  # characters of a text that the plan reads at most
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -145,26 +148,50 @@ def _text_config(folder: Path, where: str) -> dict[str, Any]:
 
 
 def _check_tokens(corpus: str, length: int, model: str, folder: Path | None, where: str, key: str, root: Path) -> None:
-    if (root / corpus).stat().st_size >= BYTES_PER_TOKEN * length:
-        return
-    from ptqbench.data.corpora import read_corpus
+    """A corpus can be read and holds ``length`` tokens, as far as its beginning tells."""
+    from ptqbench.data.corpora import beginning
 
     with about(f"{where} is '{corpus}'"):
-        documents, separator = read_corpus(str(root / corpus), "calibration")
-    if folder is None:
-        return
-    files = [folder / part / "tokenizer.json" for part in ("", *parts(folder))]
-    files = [file for file in files if file.is_file()]
-    if not files:
-        return
-    from tokenizers import Tokenizer
-
-    found = len(Tokenizer.from_file(str(files[0])).encode(separator.join(documents)).ids)
+        text, whole = beginning(root / corpus, min(BEGINNING, BYTES_PER_TOKEN * length))
+        if whole and not text.strip():
+            raise UserError("the corpus is empty: give a text with at least one document")
+    tokenizer = _tokenizer(folder) if folder and whole else None
+    found = len(tokenizer.encode(text).ids) if tokenizer else length
     if found < length:
         raise UserError(
             f"{where} is '{corpus}', which model '{model}' reads as {found} tokens, fewer than a {key} of {length}: "
             f"give more text, or set {key} to at most {found}"
         )
+
+
+@lru_cache
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder, where it is one that needs no class of its own."""
+    files = [folder / part / "tokenizer.json" for part in ("", *parts(folder))]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        return None
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(files[0]))
+
+
+def check_revisions(config: dict[str, Any], calibrations: Iterable[str], suites: Iterable[str]) -> None:
+    """Every set of the hub that is read has a commit, and every commit is one of a known set."""
+    from ptqbench.data.hub import REVISIONS
+
+    for name in config.get("revisions", {}):
+        if name not in REVISIONS:
+            raise UserError(f"config: revisions names '{name}', no known set of the hub{did_you_mean(name, REVISIONS)}")
+    used = [config["calibration"][name] for name in calibrations]
+    read = [settings.get("corpus") or settings["questions"] for settings in used]
+    read += [source for name in suites for source in spec.sources(config["suites"][name])]
+    for name, commit in spec.pins(config, read).items():
+        if commit is None:
+            raise UserError(
+                f"config: '{name}' is read from the hub, and its commit is not known here: add the lines that "
+                f"python -m ptqbench pin {name} prints"
+            )
 
 
 def read_shapes(model: str, folder: Path, vision_tower: bool = False) -> Shapes:

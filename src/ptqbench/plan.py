@@ -13,6 +13,7 @@ from ptqbench.checks import (
     check_composition,
     check_groups,
     check_mixed,
+    check_revisions,
     check_scatter,
     check_scheme,
     check_suite,
@@ -177,6 +178,8 @@ class Plan:
         paths = {name: entry["path"] for name, entry in self.config["models"].items() if "path" in entry}
         local = {cell.model: self.root / paths[cell.model] for cell in self.cells if cell.model in paths}
         cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
+        suites = dict.fromkeys(suite for _, suite in self.evaluations)
+        check_revisions(self.config, dict.fromkeys(cell.calibration for cell in cells), suites)
         for cell in cells:
             check_sight(self.config, cell, local.get(cell.model))
         for model, method in dict.fromkeys((cell.model, cell.method) for cell in cells if cell.model in local):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from ptqbench.data.hub import revisions
 from ptqbench.formats.choice import candidates, served
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
@@ -40,9 +42,11 @@ def gpus(config: Config, model: str) -> int:
 
 def calibration_spec(config: Config, model: str, calibration: str) -> dict[str, Any]:
     """Tokens of a calibration set, as one model's tokenizer sees it."""
+    settings = config["calibration"][calibration]
+    pin = _pin(config, settings.get("corpus") or settings["questions"])
     return {
         "model": model_spec(config, model),
-        "calibration": {"name": calibration, "seed": 0, **config["calibration"][calibration]},
+        "calibration": {"name": calibration, "seed": 0, **settings, **pin},
     }
 
 
@@ -104,7 +108,15 @@ def evaluate_spec(
     backend, serves = served(backend_of(config, suite), Layout.of(cell), model_type)
     if method == FLOAT_METHOD:
         serves = {"float": []}
-    return {**cell, "suite": {"name": suite, **config["suites"][suite]}, "backend": backend, "serves": serves}
+    settings = config["suites"][suite]
+    found = pins(config, sources(settings))
+    pinned = {"revisions": found} if found else {}
+    return {**cell, "suite": {"name": suite, **settings, **pinned}, "backend": backend, "serves": serves}
+
+
+def sources(suite: dict[str, Any]) -> list[str]:
+    """What a suite reads: files, and sets of the hub."""
+    return [*suite.get("corpora", {}).values(), *suite.get("questions", {}).values()]
 
 
 def diagnosed(config: Config, block: dict[str, Any]) -> str | None:
@@ -126,8 +138,14 @@ def diagnose_spec(config: Config, model: str, calibration: str, method: str, sch
         and scheme in block["schemes"]
         and (corpus := diagnosed(config, block))
     )
-    held_out = {"corpus": next(asked), **HELD_OUT}
+    corpus = next(asked)
+    held_out = {"corpus": corpus, **_pin(config, corpus), **HELD_OUT}
     return {**quantize_spec(config, model, calibration, method, scheme), "held_out": held_out}
+
+
+def pins(config: Config, sources: Iterable[str]) -> dict[str, str | None]:
+    """The commits of the hub's sets among ``sources``; None for one that nobody has named."""
+    return revisions(sources, config.get("revisions", {}))
 
 
 def backend_of(config: Config, suite: str | None = None) -> str:
@@ -145,3 +163,8 @@ def format_of(config: Config, scheme: str) -> str:
 
 def _grid(config: Config, scheme: str) -> dict[str, Any]:
     return {**GRID, **{key: value for key, value in config["schemes"][scheme].items() if key != "format"}}
+
+
+def _pin(config: Config, source: str) -> dict[str, str | None]:
+    found = pins(config, [source])
+    return {"revision": found[source]} if source in found else {}

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
 import pytest
 import tiny
 
-from ptqbench.checks import BYTES_PER_TOKEN, check_calibration, check_corpus, check_groups, check_windows, is_hub_name
+from ptqbench.checks import (
+    BEGINNING,
+    BYTES_PER_TOKEN,
+    check_calibration,
+    check_corpus,
+    check_groups,
+    check_windows,
+    is_hub_name,
+)
+from ptqbench.data import corpora
 from ptqbench.errors import UserError
 
 
@@ -25,11 +43,61 @@ def test_the_tokens_of_a_short_text_are_counted(tiny_model: Path, tmp_path: Path
         check_calibration("c", calibration("t.txt", found + 1), "tiny", tiny_model, tmp_path)
 
 
-def test_a_long_text_is_not_even_read(tiny_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_bytes(b"\xff" * BYTES_PER_TOKEN * 64)
-    check_calibration("c", calibration("t.txt", 64), "tiny", tiny_model, tmp_path)
+class Read:
+    """What was read of all streams."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes = 0
+        opened = corpora._opened
+
+        @contextmanager
+        def counted(file: Path) -> Iterator[Any]:
+            def read(count: int) -> bytes:
+                data = stream.read(count)
+                self.bytes += len(data)
+                return data
+
+            with opened(file) as stream:
+                yield SimpleNamespace(read=read)
+
+        monkeypatch.setattr(corpora, "_opened", counted)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".xz", ".bz2"])
+def test_of_a_long_text_the_beginning_is_read(
+    suffix: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small the file: 20 MB of spaces that hold few tokens are left to the job, which counts them."""
+    opens = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+    file = tmp_path / f"t.txt{suffix}"
+    content = b"a " + b" " * 20_000_000
+    if suffix == ".zst":
+        file.write_bytes(pa.compress(content, codec="zstd", asbytes=True))
+    else:
+        with opens[suffix](file, "wb") as stream:
+            stream.write(content)
+    read = Read(monkeypatch)
+    check_calibration("c", calibration(file.name, 64), "tiny", tiny_model, tmp_path)
+    check_calibration("c", calibration(file.name, 500_000), "tiny", tiny_model, tmp_path)
+    assert 64 < read.bytes < 3 * BEGINNING
+
+
+def test_a_beginning_that_is_no_text_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"\xff" * BYTES_PER_TOKEN * 65)
     with pytest.raises(UserError, match="cannot be read"):
-        check_calibration("c", calibration("t.txt", 65), "tiny", tiny_model, tmp_path)
+        check_calibration("c", calibration("t.txt", 64), "tiny", tiny_model, tmp_path)
+    (tmp_path / "t.txt").write_text("ü" * BYTES_PER_TOKEN * 64)
+    check_calibration("c", calibration("t.txt", 63), "tiny", tiny_model, tmp_path)
+
+
+def test_a_big_corpus_is_planned_at_once(tiny_model: Path, tmp_path: Path) -> None:
+    for name in ("t.txt", "t.jsonl"):
+        with open(tmp_path / name, "wb") as stream:
+            stream.write(b'{"text": "the cat sees the dog"}\n' * 3000)
+            stream.truncate(1 << 30)
+        begun = time.process_time()
+        check_calibration("c", calibration(name, 2048), "tiny", tiny_model, tmp_path)
+        assert time.process_time() - begun < 0.5
 
 
 def test_models_of_the_hub_need_some_text(tmp_path: Path) -> None:

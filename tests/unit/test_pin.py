@@ -23,6 +23,9 @@ class Hub:
             raise LocalEntryNotFoundError("no network")
         return SimpleNamespace(sha=COMMITS[hub])
 
+    def dataset_info(self, dataset: str, revision: str | None) -> SimpleNamespace:
+        return SimpleNamespace(sha={"refs/convert/parquet": "c" * 40, None: "d" * 40}[revision])
+
 
 @pytest.fixture(autouse=True)
 def _hub(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +40,16 @@ def test_lines_of_a_config(capsys: pytest.CaptureFixture[str]) -> None:
             "mine": {"hub": "other/thing", "revision": "b" * 40},
         }
     }
+
+
+def test_lines_of_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["pin", "ptb", "c4", "mine=other/thing"])
+    assert yaml.safe_load(capsys.readouterr().out) == {
+        "models": {"mine": {"hub": "other/thing", "revision": "b" * 40}},
+        "revisions": {"ptb": "c" * 40, "c4": "d" * 40},
+    }
+    main(["pin", "pope"])
+    assert yaml.safe_load(capsys.readouterr().out) == {"revisions": {"pope": "d" * 40}}
 
 
 def test_a_hub_that_does_not_answer_is_one_line() -> None:

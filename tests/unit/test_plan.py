@@ -153,6 +153,27 @@ def test_the_type_of_a_model_is_known_at_once_or_once_it_is_here(clone: Clone, t
     assert plan.model_type("tiny", results) == "llama", "remembered without the prepared model"
 
 
+@pytest.mark.parametrize(
+    ("revisions", "words"),
+    [
+        ({}, "config: 'ptb' is read from the hub, and its commit is not known here: add the lines that python -m"),
+        ({"ptbb": "0" * 40}, "config: revisions names 'ptbb', no known set of the hub: did you mean 'ptb'?"),
+        ({"ptb": "main"}, "config: revisions.ptb is 'main': it must be the 40 hex digits of a commit"),
+    ],
+)
+def test_sets_of_the_hub_are_read_at_a_commit(blank: Clone, revisions: dict[str, str], words: str) -> None:
+    changed = config()
+    changed["calibration"]["ptb"] = {"corpus": "ptb", "samples": 4, "sequence_length": 32}
+    for block in changed["grid"]:
+        block["calibration"] = ["text"]
+    Plan(changed, blank.root)
+    changed["grid"][0]["calibration"] = ["ptb"]
+    Plan(changed | {"revisions": {"ptb": "0" * 40}}, blank.root)
+    with pytest.raises(UserError) as raised:
+        Plan(changed | {"revisions": revisions}, blank.root)
+    assert words in str(raised.value)
+
+
 def test_names_in_the_grid_exist(blank: Clone) -> None:
     for section, word in (("models", "tinny"), ("calibration", "txt"), ("suites", "perplexities")):
         changed = config()

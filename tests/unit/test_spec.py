@@ -96,3 +96,23 @@ def test_the_baseline_is_the_same_for_every_backend() -> None:
     baseline = ("tiny", spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
     assert spec.export_spec({**config(), "backend": "vllm-cuda"}, *baseline) == spec.export_spec(config(), *baseline)
     assert spec.evaluate_spec(config(), *baseline, "perplexity")["serves"] == {"float": []}
+
+
+def test_the_commit_of_a_set_of_the_hub_is_part_of_what_reads_it() -> None:
+    def of_the_hub() -> dict[str, Any]:
+        found = config()
+        found["calibration"]["text"]["corpus"] = "c4"
+        found["suites"]["perplexity"]["corpora"] = {"a": "ptb", "b": "a.txt"}
+        return found
+
+    before = specs(of_the_hub())
+    for name, first in (("c4", "calibration"), ("ptb", "evaluate"), ("pile", None)):
+        changed = of_the_hub() | {"revisions": {name: "0" * 40}}
+        stages = list(before)
+        stale = stages[stages.index(first) :] if first else []
+        assert [stage for stage, found in specs(changed).items() if found != before[stage]] == stale
+        assert ("0" * 40 in specs(changed)["evaluate"]) is (first is not None)
+    assert spec.calibration_spec(config(), "tiny", "text")["calibration"].get("revision", "none") == "none"
+    diagnosed = {**of_the_hub(), "revisions": {"ptb": "0" * 40}}
+    diagnosed["grid"][0]["diagnose"] = True
+    assert spec.diagnose_spec(diagnosed, *CELL)["held_out"]["revision"] == "0" * 40

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
+import io
 import json
 import lzma
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,55 +21,150 @@ from ptqbench.data.hub import CORPORA
 from ptqbench.errors import UserError
 
 TEXT_COLUMNS = ("text", "content", "sentence", "document")
+SEPARATOR = "<|endoftext|>"  # between the documents of a text file, whatever the tokenizer
+BATCH = 1000  # rows of a parquet file that are read together
+OPEN: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
-def read_corpus(corpus: str, purpose: str) -> tuple[list[str], str]:
-    """Documents of a corpus and the separator that joins them; ``purpose`` is ``calibration`` or ``evaluation``."""
-    documents, separator = _from_hub(corpus, purpose) if corpus in CORPORA else (_from_file(Path(corpus)), "\n\n")
-    documents = [document for document in documents if document]
+class Corpus(NamedTuple):
+    """Documents, what joins them to one stream, and what is read of it.
+
+    ``crops`` is the rule by which the hub's sets are sampled (see :mod:`ptqbench.data.calibration`), None for files;
+    ``windows`` are the first of the stream that an evaluation counts, None for all.
+    """
+
+    documents: Sequence[str]
+    separator: str = "\n\n"
+    crops: str | None = None
+    windows: int | None = None
+
+    @property
+    def stream(self) -> str:
+        """All documents as one text."""
+        return self.separator.join(self.documents)
+
+
+def read_corpus(corpus: str, purpose: str, revision: str | None = None, special: Collection[str | None] = ()) -> Corpus:
+    """A corpus for a ``purpose``, ``calibration`` or ``evaluation``; a set of the hub at a ``revision``.
+
+    ``special`` are the tokenizer's tokens that begin or end a document: they part the documents of a text file.
+    """
+    if corpus in CORPORA:
+        return _from_hub(corpus, purpose, revision)
+    file = Path(corpus)
+    with _told(file):
+        documents = list(_rows(file)) if _has_rows(file) else parted(_whole(file), special)
     if not any(document.strip() for document in documents):
         raise UserError("the corpus is empty: give a text with at least one document")
-    return documents, separator
+    return Corpus(documents)
 
 
-def _from_hub(name: str, purpose: str) -> tuple[list[str], str]:
+def beginning(file: Path, characters: int) -> tuple[str, bool]:
+    """The first ``characters`` of a local corpus, joined, and whether that is all of it."""
+    with _told(file):
+        if not _has_rows(file):
+            with _opened(file) as stream:
+                data, whole = stream.read(characters), not stream.read(1)
+                return codecs.getincrementaldecoder("utf-8")().decode(data, whole), whole
+        rows, found, size = _rows(file), list[str](), 0
+        while size <= characters and (row := next(rows, None)) is not None:
+            found.append(row)
+            size += len(row)
+        stream = Corpus(found).stream
+        return stream[:characters], len(stream) <= characters and next(rows, None) is None
+
+
+def parted(text: str, special: Collection[str | None]) -> list[str]:
+    """The documents of a text between separators, without the line breaks beside them; all of it where it has none."""
+    marks = sorted({SEPARATOR, *filter(None, special)}, key=len, reverse=True)
+    parts = re.split("|".join(map(re.escape, marks)), text)
+    if len(parts) == 1:
+        return parts
+    return [document for part in parts if (document := part.strip("\r\n"))]
+
+
+def _from_hub(name: str, purpose: str, revision: str | None) -> Corpus:
     from datasets import load_dataset
 
-    corpus = CORPORA[name]
-    where = corpus.calibration if purpose == "calibration" else corpus.evaluation
-    rows = load_dataset(corpus.dataset, corpus.name, **where)
-    if purpose == "evaluation" and corpus.documents:
-        rows = rows.select(range(min(corpus.documents, len(rows))))
-    return list(rows[corpus.column]), corpus.separator
+    known = CORPORA[name]
+    evaluates = purpose == "evaluation"
+    where = known.evaluation if evaluates else known.calibration
+    rows = load_dataset(known.dataset, known.name, revision=revision, **where)
+    if evaluates and known.documents:
+        rows = rows.select(range(min(known.documents, len(rows))))
+    return Corpus(rows[known.column], known.separator, known.crops, known.windows)
 
 
-def _from_file(path: Path) -> list[str]:
-    """One document for a text file, one a row for ``.jsonl`` and ``.parquet``."""
+def _has_rows(file: Path) -> bool:
+    return file.suffix == ".parquet" or ".jsonl" in file.suffixes
+
+
+def _rows(file: Path) -> Iterator[str]:
+    """One document a row, as it is: an empty or null row is an empty document, which joins as an empty line."""
+    if file.suffix == ".parquet":
+        with pq.ParquetFile(file) as table:
+            column = _text_column(table.schema_arrow.names, file)
+            for batch in table.iter_batches(BATCH, columns=[column]):
+                yield from _texts(batch.column(0).to_pylist(), column, file)
+        return
+    with _opened(file) as lines:
+        number, column = 0, ""
+        for line in lines:
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            column = column or _text_column(row, file)
+            number += 1
+            yield from _texts([row[column]], column, file, number)
+
+
+def _texts(values: list[Any], column: str, file: Path, number: int | None = None) -> Iterator[str]:
+    for value in values:
+        if value is not None and not isinstance(value, str):
+            at = f" of row {number}" if number else ""
+            raise UserError(
+                f"{file} has {str(value)[:40]!r}, a {type(value).__name__}, in '{column}'{at}, which is no text: "
+                "name the text's column text, or leave the row out"
+            )
+        yield value or ""
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed as they are read."""
+    if file.suffix == ".zst":
+        with pa.OSFile(str(file)) as raw, pa.input_stream(raw, compression="zstd") as stream:
+            yield io.BufferedReader(stream)
+        return
+    with OPEN.get(file.suffix, open)(file, "rb") as stream:
+        yield stream
+
+
+def _whole(file: Path) -> str:
+    with _opened(file) as stream:
+        return stream.read().decode("utf-8")
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """A file that cannot be read is named in one line."""
     try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-            return table.column(_text_column(table.column_names, path)).to_pylist()
-        text = _decompress(path)
-        if ".jsonl" not in path.suffixes:
-            return [text]
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-        column = _text_column(rows[0] if rows else TEXT_COLUMNS, path)
-        return [row[column] for row in rows]
-    except (OSError, EOFError, ValueError, LookupError, lzma.LZMAError, pa.ArrowException) as error:
-        raise UserError(f"{path} cannot be read ({error}): fetch or write the file again") from error
+        yield
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+        lzma.LZMAError,
+        pa.ArrowException,
+    ) as error:
+        raise UserError(f"{file} cannot be read ({str(error)[:120]}): fetch or write the file again") from error
 
 
-def _decompress(path: Path) -> str:
-    if path.suffix == ".zst":
-        with pa.OSFile(str(path)) as raw, pa.input_stream(raw, compression="zstd") as stream:
-            return stream.read().decode("utf-8")
-    data = path.read_bytes()
-    decompress = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}.get(path.suffix)
-    return (decompress(data) if decompress else data).decode("utf-8")
-
-
-def _text_column(columns: Collection[str], path: Path) -> str:
+def _text_column(columns: Collection[str], file: Path) -> str:
     for column in TEXT_COLUMNS:
         if column in columns:
             return column
-    raise UserError(f"{path} has no column named {' or '.join(TEXT_COLUMNS)}: rename the one that holds the text")
+    raise UserError(f"{file} has no column named {' or '.join(TEXT_COLUMNS)}: rename the one that holds the text")

@@ -64,12 +64,12 @@ QUESTIONS = {
 }
 
 
-def fetch(name: str, limit: int | None) -> list[Item]:
-    """The first ``limit`` questions of a known data set, or all."""
+def fetch(name: str, limit: int | None, revision: str | None) -> list[Item]:
+    """The first ``limit`` questions of a known data set at a commit, or all."""
     from datasets import load_dataset
 
     known = QUESTIONS[name]
-    rows = load_dataset(known.dataset, known.name, split=known.split)
+    rows = load_dataset(known.dataset, known.name, revision=revision, split=known.split)
     return list(islice(_items(rows, known), limit))
 
 

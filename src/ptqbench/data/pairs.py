@@ -43,10 +43,10 @@ def is_file(source: str) -> bool:
     return source.endswith(SUFFIXES)
 
 
-def choose(source: str, samples: int, seed: int) -> list[tuple[int, Item]]:
+def choose(source: str, samples: int, seed: int, revision: str | None = None) -> list[tuple[int, Item]]:
     """The questions of a calibration set with their places in their source: one on each of ``samples`` images."""
     if not is_file(source):
-        return fetch(source, samples, seed)
+        return fetch(source, samples, seed, revision)
     items = read_questions(Path(source))
     return [(index, items[index]) for index in last_images(items, samples, seed)]
 
@@ -77,12 +77,12 @@ def first_seen(chosen: Sequence[tuple[int, Item]], asked: Sequence[Item]) -> int
     return next((index for index, item in enumerate(asked) if item.image in images), None)
 
 
-def fetch(name: str, samples: int, seed: int) -> list[tuple[int, Item]]:
+def fetch(name: str, samples: int, seed: int, revision: str | None) -> list[tuple[int, Item]]:
     """Random questions of the train split of a set of the hub, each about another image."""
     from datasets import load_dataset
 
     known = QUESTIONS[name]
-    rows: Any = load_dataset(known.dataset, known.name, split=TRAIN_SPLITS[name])
+    rows: Any = load_dataset(known.dataset, known.name, revision=revision, split=TRAIN_SPLITS[name])
     found: dict[bytes, tuple[int, Item]] = {}
     for index in np.random.default_rng(seed).permutation(len(rows)):
         if len(found) < samples and (item := known.item(rows[int(index)])) is not None:

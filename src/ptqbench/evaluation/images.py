@@ -36,7 +36,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     limit, size, length = suite.get("limit"), suite.get("batch_size", 16), suite.get("max_tokens", MAX_TOKENS)
     for name, source in suite["questions"].items():
         with about(f"suites.{suite['name']}.questions.{name} is '{source}'"):
-            items = load(source, limit)
+            items = load(source, limit, suite.get("revisions", {}).get(source))
         found: list[str] = []
         with progress_bar(f"questions of {name}", total=len(items)) as bar:
             for start in range(0, len(items), size):
@@ -47,13 +47,13 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def load(source: str, limit: int | None) -> list[Item]:
-    """Questions of a local file or of a set of the hub."""
+def load(source: str, limit: int | None, revision: str | None = None) -> list[Item]:
+    """Questions of a local file, or of a set of the hub at a commit."""
     if source.endswith(".parquet"):
         return read_items(Path(source))[:limit]
     from ptqbench.data.hub_images import fetch
 
-    return fetch(source, limit)
+    return fetch(source, limit, revision)
 
 
 def summary(name: str, items: list[Item], answers: list[str]) -> list[dict[str, Any]]:

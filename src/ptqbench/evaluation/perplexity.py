@@ -36,10 +36,11 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     length = longest(suite, backend.context)
     for name, corpus in suite["corpora"].items():
         with about(f"suites.{suite['name']}.corpora.{name} is '{corpus}'"):
-            documents, separator = read_corpus(corpus, "evaluation")
-            text = separator.join(documents)
+            special = (backend.tokenizer.bos_token, backend.tokenizer.eos_token)
+            read = read_corpus(corpus, "evaluation", suite.get("revisions", {}).get(corpus), special)
+            text = read.stream
             tokens = torch.tensor(backend.tokenize(text))
-            cut = windows(tokens, length)[: suite.get("limit")]
+            cut = windows(tokens, length)[: read.windows][: suite.get("limit")]
         parts = []
         with progress_bar(f"perplexity of {name}: window", total=len(cut)) as bar:
             for losses in backend.token_losses(cut, suite.get("batch_size", 8)):
@@ -48,15 +49,13 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         tokenwise = torch.cat(parts)
         losses = tokenwise.mean(1)
         value, stderr = perplexity(losses)
-        bits = bits_per_byte(losses.mean().item(), len(tokens), len(text.encode()))
-        common = {"task": name, "n": len(losses)}
+        bits = [bits_per_byte(nats, len(tokens), len(text.encode())) for nats in (losses.mean().item(), error(losses))]
+        common = {"task": name, "n": len(losses), "documents": len(read.documents)}
         kept: dict[str, Any] = {"items": losses.tolist()}
         if suite.get("keep_logprobs"):
             kept["logprobs"] = (-tokenwise).round(decimals=DIGITS).tolist()
         rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr, **kept})
-        rows.append(
-            {**common, "metric": "bits_per_byte", "value": bits, "stderr": bits / losses.mean().item() * stderr / value}
-        )
+        rows.append({**common, "metric": "bits_per_byte", "value": bits[0], "stderr": bits[1]})
     return rows
 
 
@@ -84,10 +83,17 @@ def token_losses(model: nn.Module, cut: Tensor, batch_size: int) -> Iterator[Ten
 
 
 def perplexity(losses: Tensor) -> tuple[float, float]:
-    """Perplexity of window losses ``[n]`` and its standard error (delta method over windows)."""
-    mean = losses.mean().item()
-    spread = losses.std().item() / math.sqrt(len(losses)) if len(losses) > 1 else math.nan
-    return math.exp(mean), math.exp(mean) * spread
+    """Perplexity of window losses ``[n]`` and its standard error (delta method over windows).
+
+    A mean loss beyond what a float can hold (709 nats) is an infinite perplexity, of which nobody knows the error.
+    """
+    value = losses.mean().exp().item()
+    return value, value * error(losses) if math.isfinite(value) else math.nan
+
+
+def error(losses: Tensor) -> float:
+    """Standard error of the mean of window losses ``[n]``, in nats; NaN for a single window."""
+    return losses.std().item() / math.sqrt(len(losses)) if len(losses) > 1 else math.nan
 
 
 def bits_per_byte(mean_loss: float, n_tokens: int, n_bytes: int) -> float:

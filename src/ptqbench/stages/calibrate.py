@@ -41,12 +41,14 @@ def text(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> 
         return tokenizer(text, verbose=False)["input_ids"]
 
     with about(f"calibration.{settings['name']}.corpus is '{settings['corpus']}'"):
-        documents, separator = read_corpus(settings["corpus"], "calibration")
+        special = (tokenizer.bos_token, tokenizer.eos_token)
+        corpus = read_corpus(settings["corpus"], "calibration", settings.get("revision"), special)
         shape = settings["samples"], settings["sequence_length"]
-        tokens = sample(documents, separator, tokenize, *shape, settings["seed"])
+        tokens, crops = sample(corpus, tokenize, *shape, settings["seed"])
     with atomic(folder / FILE) as temporary:
         write_tokens(temporary, tokens)
-    return folder / FILE, {"samples": tokens.shape[0], "sequence_length": tokens.shape[1]}
+    found = {"documents": len(corpus.documents), "crops": crops}
+    return folder / FILE, {"samples": tokens.shape[0], "sequence_length": tokens.shape[1], **found}
 
 
 def pictures(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:
@@ -74,7 +76,7 @@ def pictures(settings: dict[str, Any], source: Path, folder: Path, remote: bool)
         return prompt_ids(tokenize, f"{prompt}{gap}{answer}{reader.tokenizer.eos_token}", *place)
 
     with about(where):
-        chosen = choose(settings["questions"], settings["samples"], settings["seed"])
+        chosen = choose(settings["questions"], settings["samples"], settings["seed"], settings.get("revision"))
         pairs = tokenized(chosen, encode, reader.context)
     with atomic(folder / FILE) as temporary:
         write_pairs(temporary, pairs)

@@ -93,9 +93,10 @@ def held_out(settings: dict[str, Any], source: Path, remote: bool) -> Any:
     from ptqbench.evaluation.perplexity import windows
 
     with about(f"diagnosis on '{settings['corpus']}'"):
-        documents, separator = read_corpus(settings["corpus"], "evaluation")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=remote)
-        ids = tokenizer(separator.join(documents), verbose=False)["input_ids"]
+        special = (tokenizer.bos_token, tokenizer.eos_token)
+        corpus = read_corpus(settings["corpus"], "evaluation", settings.get("revision"), special)
+        ids = tokenizer(corpus.stream, verbose=False)["input_ids"]
         return windows(torch.tensor(ids), settings["length"])[: settings["windows"]]
 
 

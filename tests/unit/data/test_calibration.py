@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ptqbench.data.calibration import read_tokens, sample, write_tokens
+from ptqbench.data.calibration import read_tokens, write_tokens
+from ptqbench.data.calibration import sample as drawn_by_rule
+from ptqbench.data.corpora import Corpus
 from ptqbench.errors import UserError
+
+
+def sample(documents: list[str], separator: str, *arguments: Any, **settings: Any) -> np.ndarray:
+    """Of a file, by our own rule."""
+    return drawn_by_rule(Corpus(documents, separator), *arguments, **settings)[0]
 
 
 def tokenize(text: str) -> list[int]:
@@ -57,6 +65,12 @@ def test_length_is_counted_in_tokens_not_characters() -> None:
     halved = lambda text: [0, *text.encode()[::2]]  # noqa: E731
     crops = sample(documents, "", halved, samples=4, length=32, seed=0)
     assert set(crops.flatten()) <= {0, ord("b")}
+
+
+def test_characters_of_several_bytes_may_fill_a_crop() -> None:
+    crops, rule = drawn_by_rule(Corpus(["ü" * 20, "a" * 20] * 3), tokenize, samples=3, length=32, seed=0)
+    assert rule == "documents"
+    assert ord("a") not in crops
 
 
 @pytest.mark.parametrize("documents", [joined(), [letter * 100 for letter in "abcdefghijklmnop"]])

@@ -87,16 +87,16 @@ def test_the_answer_that_most_people_gave_and_the_longest_prompt() -> None:
 def test_a_set_of_the_hub_gives_its_train_split(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def load_dataset(dataset: str, name: str | None, split: str) -> list[dict[str, Any]]:
+    def load_dataset(dataset: str, name: str | None, revision: str, split: str) -> list[dict[str, Any]]:
         from PIL import Image
 
-        seen.append((dataset, split))
+        seen.append((dataset, revision, split))
         pictures = [None, *(Image.new("RGB", (4, 4), (shade, 0, 0)) for shade in (0, 50, 50, 200))]
         return [{"image": p, "hint": "", "question": "q?", "choices": ["a", "b"], "answer": 1} for p in pictures]
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    found = choose("scienceqa", 3, 0)
-    assert seen == [("derek-thomas/ScienceQA", "train")]
+    found = choose("scienceqa", 3, 0, "0" * 40)
+    assert seen == [("derek-thomas/ScienceQA", "0" * 40, "train")]
     places = [place for place, _ in found]
     assert places in ([1, 2, 4], [1, 3, 4]), "rows with an image, each image once"
     assert {item.answers for _, item in found} == {("B",)}

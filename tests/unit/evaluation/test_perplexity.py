@@ -33,6 +33,7 @@ class Backend:
 
     def __init__(self, model: nn.Module, context: int) -> None:
         self.model, self.context = model, context
+        self.tokenizer = SimpleNamespace(bos_token=None, eos_token="</s>")
         self.seen: list[Tensor] = []
 
     def tokenize(self, text: str) -> list[int]:
@@ -93,6 +94,48 @@ def test_one_window_has_no_standard_error() -> None:
     value, stderr = perplexity(torch.tensor([math.log(7)], dtype=torch.float64))
     assert value == pytest.approx(7)
     assert math.isnan(stderr)
+
+
+class Loud(nn.Module):
+    """A model that diverged: the token that comes next is the one least likely, or no number comes out."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit, self.weight = logit, nn.Parameter(torch.zeros(1))
+
+    def forward(self, input_ids: Tensor, use_cache: bool) -> SimpleNamespace:
+        logits = torch.zeros(*input_ids.shape, 256)
+        logits[..., ord("z")] = self.logit
+        return SimpleNamespace(logits=logits)
+
+
+@pytest.mark.parametrize(("logit", "value"), [(100.0, math.exp(100)), (709.0, math.exp(709)), (1e4, math.inf)])
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_loss_beyond_what_a_float_holds_is_an_infinite_perplexity(
+    tmp_path: Path, logit: float, value: float, limit: int
+) -> None:
+    first, bits = run(Backend(Loud(logit), context=16), suite(tmp_path, limit=limit))[:2]
+    assert first["value"] == pytest.approx(value, rel=1e-9)
+    assert first["items"] == pytest.approx([logit] * limit)
+    assert math.isnan(first["stderr"]) is (limit == 1 or math.isinf(value))
+    assert bits["value"] == pytest.approx(logit / math.log(2) * 100 / 100)
+
+
+def test_no_number_is_told_as_none(tmp_path: Path) -> None:
+    rows = run(Backend(Loud(math.nan), context=16), suite(tmp_path))
+    assert all(math.isnan(row["value"]) and math.isnan(row["stderr"]) for row in rows)
+
+
+def test_a_certain_model_has_no_loss() -> None:
+    assert perplexity(torch.zeros(3, dtype=torch.float64)) == (1, 0)
+
+
+def test_documents_of_a_text_are_parted_where_the_tokenizer_ends_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a" * 40 + "\n</s>\n" + "b" * 40 + "<|endoftext|>")
+    backend = Backend(Uniform(256), context=16)
+    rows = run(backend, {"name": "s", "corpora": {"first": str(tmp_path / "a.txt")}})
+    assert rows[0]["documents"] == 2
+    assert bytes(backend.seen[0].flatten().tolist()) == (b"a" * 40 + b"\n\n" + b"b" * 40)[:80]
 
 
 def test_bits_per_byte() -> None:
