@@ -83,6 +83,15 @@ def storage_scale(scale: Tensor) -> Tensor:
     return scale.to(torch.bfloat16).to(scale.dtype).clamp(SMALLEST_SCALE, LARGEST_SCALE)
 
 
+def at_limits(scale: Tensor) -> dict[str, Tensor]:
+    """What float16's range did to scales: what share of ``Σ scale²`` (about that of the rounding error) is of those at
+    the floor, to which smaller ones are raised, and what share of scales is at the ceiling, where weights clip.
+    """
+    square = scale.double().square()
+    floored = square.where(scale <= SMALLEST_SCALE, 0.0).sum() / square.sum()
+    return {"scale_floor": floored, "scale_ceiling": (scale >= LARGEST_SCALE).double().mean()}
+
+
 def scheme_grid(scheme: dict[str, Any], recipe: dict[str, Any]) -> Grid:
     """The grid of a scheme; of a mixed one, that of its largest width."""
     half_integer = recipe["range"].get("zero") == "half_integer"

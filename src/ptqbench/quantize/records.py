@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FLOORED = 0.01  # of the rounding error: what scales at float16's floor may have without being told
 SOUND = 0.01  # of the loss: what a rounding's steps add up to and what its codes have; 1e-4 was the most seen
 
 
@@ -60,9 +61,19 @@ def settle(records: list[dict[str, Any]]) -> None:
         for key, value in record.items():
             if isinstance(value, Lap):
                 record[key] = value.seconds()
-        if unsound(record):
-            told = f"unsound: its codes' loss is off by {record['identity_error']:.1%} of what its steps add up to"
+        if told := shortcoming(record):
             record.setdefault("fallback", told)
+
+
+def shortcoming(record: dict[str, Any]) -> str | None:
+    """What a record's numbers say against its linear, in one phrase."""
+    if unsound(record):
+        return f"unsound: its codes' loss is off by {record['identity_error']:.1%} of what its steps add up to"
+    if record.get("scale_ceiling", 0.0) > 0:
+        return f"clipped: {record['scale_ceiling']:.1%} of its scales are at float16's largest, 2^15"
+    if record.get("scale_floor", 0.0) > FLOORED:
+        return f"coarse: {record['scale_floor']:.0%} of its error is of scales at float16's smallest, 2^-14"
+    return None
 
 
 def unsound(record: dict[str, Any]) -> bool:

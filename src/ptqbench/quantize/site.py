@@ -14,7 +14,7 @@ from torch import Tensor
 from ptqbench.kernels.scaled import scaled_error
 from ptqbench.models.adapter import Site
 from ptqbench.quantize.basis import site_basis
-from ptqbench.quantize.grid import Grid
+from ptqbench.quantize.grid import Grid, at_limits
 from ptqbench.quantize.linear import QuantizedLinear
 from ptqbench.quantize.problem import Problem, Rounded
 from ptqbench.quantize.proxy import proxy_loss
@@ -88,6 +88,7 @@ def quantize_site(
                 "linear": f"{state.index}.{linear}",
                 "site": site.name,
                 **losses(state, linear, site, quantized, signals[index], known[index]),
+                **at_limits(scale[index]),
                 **(traffic(statistics) if site.routed else {}),
                 **rounded.record,
             }
