@@ -29,6 +29,7 @@ from quantizing.workspace import METHODS, configure, make_workspace, snakemake
 
 from ptqbench.devices import visible_gpus
 from ptqbench.manifest import load
+from ptqbench.records import Codes, Packed
 
 STAGES = ("models/model", "calibration/model/text", "statistics/model/text")
 COLUMNS = ("row", "seconds", "prepare", "calibrate", "statistics", "quantize", "export", "evaluate")
@@ -61,13 +62,13 @@ def cells(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     for method in args.methods:
         begun, packed = time.time(), f"results/packed/model/text/{method}/w4/manifest.json"
         seconds = snakemake(folder, packed, gpus)
-        quantized = load(folder / packed.replace("packed", "quantized"))
+        quantized = load(folder / packed.replace("packed", "quantized"), Codes)
         yield {
             "row": f"{'first cell' if method == args.methods[0] else 'further cell'}: {method}",
             "seconds": seconds,
             **jobs(folder, method, begun),
-            "quantize_gpu_gib": quantized["peak_memory_bytes"] / 2**30,
-            "export_memory_gib": load(folder / packed)["peak_memory_bytes"] / 2**30,
+            "quantize_gpu_gib": (quantized["peak_memory_bytes"] or 0) / 2**30,
+            "export_memory_gib": (load(folder / packed, Packed)["peak_memory_bytes"] or 0) / 2**30,
             "disk_gib": sum(file.stat().st_size for file in (folder / "results").rglob("*") if file.is_file()) / 2**30,
         }
     begun, target = time.time(), f"results/eval/model/text/{args.methods[0]}/w4/{EVALUATED}"

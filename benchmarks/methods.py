@@ -22,6 +22,7 @@ import yaml
 from ptqbench import spec
 from ptqbench.manifest import canonical, load, versions
 from ptqbench.recipe import strategy
+from ptqbench.records import Codes
 
 MODEL, CALIBRATION = "pocket-llama", "wikitext2"
 RESULTS = Path("results")
@@ -40,7 +41,7 @@ def measure(config: dict, method: str, scheme: str, threads: int) -> dict:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        made = load(out)
+        made = load(out, Codes)
     recipe = wanted["method"]
     return {
         "method": method,
@@ -49,7 +50,7 @@ def measure(config: dict, method: str, scheme: str, threads: int) -> dict:
         "scheme": scheme,
         "seconds": round(made["seconds"], 2),
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "peak_memory_mib": round(made["peak_memory_bytes"] / 2**20),
+        "peak_memory_mib": round((made["peak_memory_bytes"] or 0) / 2**20),
         "proxy_loss": round(sum(layer["proxy_loss"] for layer in made["layers"]), 1),
     }
 

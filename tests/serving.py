@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -10,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ptqbench.evaluation.environment import MARKER, lock_digest
+from ptqbench.records import Environment
+from ptqbench.sealed import write
 
 TESTS = Path(__file__).parent
 
@@ -21,7 +22,7 @@ def fake_environment(folder: Path) -> Path:
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TESTS / "fake_vllm.py"}" "$@"\n')
     python.chmod(0o755)
     digest = lock_digest(TESTS.parent / "envs/serve-cpu.txt")
-    (folder / MARKER).write_text(json.dumps({"digest": digest, "python": "python"}))
+    write(folder / MARKER, {"lock": digest, "python": "python"}, Environment)
     return folder / MARKER
 
 

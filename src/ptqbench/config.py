@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from ptqbench import schema
+from ptqbench.atomic import write_text
 from ptqbench.errors import UserError
-from ptqbench.manifest import write_text
 
 VARIABLE = "PTQBENCH_CONFIG"
 NAMED = ("models", "calibration", "schemes", "methods", "suites")  # sections whose names become paths

@@ -1,6 +1,7 @@
 """Artifacts on disk: a folder of files and the ``manifest.json`` that vouches for them, written last.
 
-The manifest lists size and sha256 of every file, so that a half-written or damaged artifact is never taken for whole.
+The manifest is a record (:mod:`ptqbench.sealed`) with size and sha256 of every file, so that a half-written or damaged
+artifact is never taken for whole.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from ptqbench.errors import DamagedArtifact, writing
+from ptqbench import sealed
+from ptqbench.errors import DamagedArtifact, short
 from ptqbench.locks import claim
+from ptqbench.records import File, Key, Manifest, Result
+from ptqbench.sealed import discard, withdraw, withdrawn
 
 NAME = "manifest.json"
 HASHING = 4  # threads; one hashes slower than a GPU quantizes
 RECORDED_PACKAGES = ("torch", "transformers", "safetensors", "compressed-tensors", "lm-eval", "vllm")
+
+Kind = TypeVar("Kind", bound=Manifest)
 
 
 def canonical(value: Any) -> str:
@@ -29,63 +34,64 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; it becomes ``path`` when the block ends without an error.
+def key(spec: Any, code: dict[str, str], sources: Iterable[str] = (), **inputs: Path | None) -> Key:
+    """What an output follows from: ``inputs`` are manifests, ``sources`` local files (what is none is the hub's)."""
+    return {
+        "spec": spec,
+        "code": code,
+        "versions": versions(),
+        "inputs": {name: identity(load(manifest)) for name, manifest in inputs.items() if manifest},
+        "sources": {name: describe(Path(name))["sha256"] for name in sorted(sources) if Path(name).is_file()},
+    }
 
-    Libraries may make files of their own under that name, for this user alone: the permissions are those that umask
-    gives a new file, whatever writes it.
+
+def identity(content: Manifest) -> str:
+    """The digest of an artifact's key and files: equal for one that is made again with equal bytes."""
+    parts = {name: content[name] for name in (*Key.__annotations__, "files")}  # type: ignore[literal-required]
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()
+
+
+def begin(manifest: Path, made: Key) -> Path | None:
+    """Claim an artifact and withdraw its older manifest before its files are touched; returns its folder.
+
+    None where the artifact is whole and fits: a process that outlived its run made it while this one waited.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        with writing(path, temporary):
-            temporary.touch()
-            permissions = temporary.stat().st_mode
-            yield temporary
-            temporary.chmod(permissions)
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def begin(manifest: Path) -> Path:
-    """Claim an artifact and withdraw its older manifest before its files are touched; returns its folder."""
     claim(manifest)
-    manifest.unlink(missing_ok=True)
+    if is_made(manifest, made, Manifest):
+        return None
+    discard(manifest)
     for leftover in manifest.parent.glob("**/.*.tmp"):
-        leftover.unlink()
+        discard(leftover)
     return manifest.parent
 
 
-def finish(manifest: Path, spec: Any, code: dict[str, str], files: list[Path], **record: Any) -> None:
+def is_made(output: Path, made: Key, kind: type[Key]) -> bool:
+    """Whether a manifest or result is there, whole, and follows from what its maker would start from now."""
+    if not sealed.fits(output, kind):
+        return False
+    content: Any = sealed.read(output, kind)
+    if any(content[name] != made[name] for name in Key.__annotations__):  # type: ignore[literal-required]
+        return False
+    files: dict[str, File] = content.get("files", {})
+    if any(_problem(output.parent / name, expected, deep=True) for name, expected in files.items()):
+        return False
+    discard(withdrawn(output))
+    return True
+
+
+def finish(manifest: Path, kind: type[Kind], made: Key, files: list[Path], **record: Any) -> None:
     """Write the manifest of an artifact whose ``files`` are complete."""
-    folder = manifest.parent
-    entries = {file.relative_to(folder).as_posix(): describe(file) for file in sorted(files)}
-    content = {"spec": spec, "code": code, "versions": versions(), "files": entries, **record}
-    write_text(manifest, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    withdrawn(manifest).unlink(missing_ok=True)
+    entries = {file.relative_to(manifest.parent).as_posix(): describe(file) for file in sorted(files)}
+    json.dumps(record, allow_nan=False)  # a loss that is no number is an error here, a result's standard error is not
+    sealed.write(manifest, {**made, "files": entries, **record}, kind)
 
 
 def write_result(file: Path, content: dict[str, Any]) -> None:
     """Write an evaluation's result; a standard error may be NaN."""
-    write_text(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
-    withdrawn(file).unlink(missing_ok=True)
+    sealed.write(file, content, Result)
 
 
-def withdrawn(output: Path) -> Path:
-    """Where a damaged manifest or result goes; while it is there, the workflow makes the artifact anew."""
-    return output.with_suffix(".damaged")
-
-
-def describe(file: Path) -> dict[str, Any]:
+def describe(file: Path) -> File:
     """Size and sha256 of a file."""
     with open(file, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -103,23 +109,31 @@ def versions() -> dict[str, str]:
     return found
 
 
-def load(manifest: Path) -> dict[str, Any]:
-    """Read a manifest; one that is not whole is a damaged artifact, which is named and withdrawn."""
-    return _read(manifest, "files")
+@overload
+def load(manifest: Path) -> Manifest: ...
+@overload
+def load(manifest: Path, kind: type[Kind]) -> Kind: ...
+def load(manifest: Path, kind: type[Any] = Manifest) -> Any:
+    """Read a manifest; one that is not whole, or of another kind, is named and withdrawn."""
+    return sealed.read(manifest, kind)
 
 
 def read_result(file: Path) -> dict[str, Any]:
     """Read an evaluation's result, the same way."""
-    return _read(file, "rows")
+    return dict(sealed.read(file, Result))
 
 
-def verify(manifest: Path) -> dict[str, Any]:
+@overload
+def verify(manifest: Path) -> Manifest: ...
+@overload
+def verify(manifest: Path, kind: type[Kind]) -> Kind: ...
+def verify(manifest: Path, kind: type[Any] = Manifest) -> Any:
     """Read a manifest and check every file's digest; a damaged artifact is named and withdrawn, to be made anew."""
-    content = load(manifest)
+    content = sealed.read(manifest, kind)
     for name, expected in content["files"].items():
         file = manifest.parent / name
         if problem := _problem(file, expected, deep=True):
-            raise _withdraw(manifest, file, problem)
+            raise withdraw(manifest, file, problem)
     return content
 
 
@@ -135,7 +149,7 @@ class Verifier:
     def check(self, file: Path) -> None:
         """Wait until ``file`` is known to be whole; a damaged artifact is named and withdrawn, as by :func:`verify`."""
         if problem := self._found[file].result():
-            raise _withdraw(self._manifest, file, problem)
+            raise withdraw(self._manifest, file, problem)
 
     def __enter__(self) -> Verifier:
         return self
@@ -144,52 +158,31 @@ class Verifier:
         self._threads.shutdown(cancel_futures=True)
 
 
-def withdraw_damaged(output: Path) -> str | None:
-    """Cheap check (existence and size) before planning: withdraw a damaged manifest or result and say what was wrong.
+def withdraw_damaged(output: Path, kind: type[Any]) -> str | None:
+    """Cheap check (digest and type of a record, size of files) before planning: withdraw what is damaged and say why.
 
     An artifact whose files are all gone was deleted, not damaged: it is made again when something needs it.
     """
-    if not output.is_file():
+    if not os.path.lexists(output):
         return None
     try:
-        if output.name != NAME:
-            read_result(output)
-            return None
-        files = load(output)["files"]
-        if files and not any((output.parent / name).exists() for name in files):
+        files: dict[str, File] = sealed.read(output, kind).get("files", {})
+        if files and not any(os.path.lexists(output.parent / name) for name in files):
             output.unlink()
             return None
         for name, expected in files.items():
             if problem := _problem(output.parent / name, expected, deep=False):
-                raise _withdraw(output, output.parent / name, problem)
+                raise withdraw(output, output.parent / name, problem)
     except DamagedArtifact as error:
-        return str(error)
+        return short(error)
     return None
 
 
-def _read(file: Path, key: str) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DamagedArtifact(f"{file} is missing: snakemake makes it anew") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _withdraw(file, file, f"is not JSON ({error})") from None
-    if not isinstance(content, dict) or key not in content:
-        raise _withdraw(file, file, f"lacks the key '{key}'")
-    return content
-
-
-def _problem(file: Path, expected: dict[str, Any], deep: bool) -> str | None:
+def _problem(file: Path, expected: File, deep: bool) -> str | None:
     if not file.is_file():
-        return "is missing"
+        return "is no file" if os.path.lexists(file) else "is missing"
     if file.stat().st_size != expected["bytes"]:
         return f"has {file.stat().st_size} bytes instead of {expected['bytes']}"
     if deep and describe(file)["sha256"] != expected["sha256"]:
         return "does not have the recorded sha256"
     return None
-
-
-def _withdraw(output: Path, file: Path, problem: str) -> DamagedArtifact:
-    with suppress(FileNotFoundError):  # another reader was faster
-        os.replace(output, withdrawn(output))
-    return DamagedArtifact(f"{file} {problem}: withdrawn, snakemake makes it anew")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -24,11 +25,13 @@ from ptqbench.checks import (
 from ptqbench.config import check
 from ptqbench.errors import UserError, did_you_mean
 from ptqbench.image_checks import check_diagnosed, check_held_out, check_pairs, check_sight
-from ptqbench.manifest import NAME, load, withdraw_damaged, withdrawn
+from ptqbench.manifest import NAME, load, withdraw_damaged
 from ptqbench.models.adapter import adapter_name
 from ptqbench.models.code import check_code
 from ptqbench.models.headers import digest, model_type, read_config, sampled_digests
 from ptqbench.recipe import normalize
+from ptqbench.records import Codes, Diagnosis, Model, Packed, Planned, Result, Statistics, Tokens
+from ptqbench.sealed import withdrawn
 from ptqbench.serving_checks import check_serving
 
 
@@ -85,24 +88,29 @@ class Plan:
         """The cell whose codes a cell packs: its own, or those of a scheme that differs in the format alone."""
         return cell._replace(scheme=spec.codes_scheme(self.config, cell.scheme))
 
-    def outputs(self, results: Path) -> list[Path]:
-        """The manifest of every artifact and the result of every evaluation, in the order of the chain."""
+    def outputs(self, results: Path) -> dict[Path, type]:
+        """Every record that the chain writes and reads, in its order, and what it must hold."""
         quantized = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
-        folders = [f"models/{cell.model}" for cell in self.cells]
-        folders += [f"{stage}/{cell[0]}/{cell[1]}" for stage in ("calibration", "statistics") for cell in quantized]
-        folders += [f"diagnosis/{cell.path}" for cell in self.diagnosed]
-        folders += [f"quantized/{self.codes(cell).path}" for cell in quantized]
-        folders += [f"packed/{cell.path}" for cell in self.cells]
-        manifests = [results / folder / NAME for folder in dict.fromkeys(folders)]
-        return manifests + [results / "eval" / cell.path / f"{suite}.json" for cell, suite in self.evaluations]
+        scatter = self.config.get("scatter", 1)
+        parts = [f"/part-{part}-of-{scatter}" for part in range(scatter if scatter > 1 else 0)]
+        found: dict[str, type] = {f"models/{cell.model}/{NAME}": Model for cell in self.cells}
+        found |= {f"calibration/{cell.model}/{cell.calibration}/{NAME}": Tokens for cell in quantized}
+        found |= {f"statistics/{cell.model}/{cell.calibration}/{NAME}": Statistics for cell in quantized}
+        found |= {f"diagnosis/{cell.path}/{NAME}": Diagnosis for cell in self.diagnosed}
+        found |= {f"quantized/{self.codes(cell).path}{at}/{NAME}": Codes for at in (*parts, "") for cell in quantized}
+        found |= {f"packed/{cell.path}/{NAME}": Packed for cell in self.cells}
+        found |= {f"eval/{cell.path}/{suite}.json": Result for cell, suite in self.evaluations}
+        found["plan.json"] = Planned
+        return {results / path: kind for path, kind in found.items()}
 
     def damaged(self, results: Path) -> list[str]:
-        """Withdraw what is not whole (a file missing or of the wrong size, no JSON) and say so, a line for each."""
-        return [line for output in self.outputs(results) if (line := withdraw_damaged(output))]
+        """Withdraw what is damaged (a changed record, a file missing or of the wrong size) and say so, a line each."""
+        return [line for output, kind in self.outputs(results).items() if (line := withdraw_damaged(output, kind))]
 
     def withdrawn(self, results: Path) -> list[Path]:
         """What has to be made anew because it was damaged, needed by a stale cell or not."""
-        return [output for output in self.outputs(results) if withdrawn(output).is_file() and not output.is_file()]
+        outputs = self.outputs(results)
+        return [output for output in outputs if os.path.lexists(withdrawn(output)) and not output.is_file()]
 
     def weights(self, model: str) -> dict[str, str]:
         """Digests of a local model's files, so that retrained weights are noticed; none for the hub's."""
@@ -131,8 +139,9 @@ class Plan:
         path = self.config["models"][model].get("path")
         if path:
             return adapter_name(read_config(self.root / path, model), model)
-        made = [results / "models" / model / NAME, *sorted((results / "statistics" / model).glob(f"*/{NAME}"))]
-        return next((load(manifest)["adapter"] for manifest in made if manifest.is_file()), None)
+        made: dict[Path, Any] = {results / "models" / model / NAME: Model}
+        made |= dict.fromkeys(sorted((results / "statistics" / model).glob(f"*/{NAME}")), Statistics)
+        return next((load(manifest, kind)["adapter"] for manifest, kind in made.items() if manifest.is_file()), None)
 
     def model_type(self, model: str, results: Path) -> str | None:
         """The type in a model's config, by which the choice table decides; None for one of the hub not here yet."""
@@ -140,8 +149,9 @@ class Plan:
         if path:
             return model_type(self.root / path, model)
         baseline = Cell(model, spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
-        made = [results / "models" / model / NAME, results / "packed" / baseline.path / NAME]
-        return next((load(manifest)["model_type"] for manifest in made if manifest.is_file()), None)
+        made: dict[Path, Any] = {results / "models" / model / NAME: Model}
+        made[results / "packed" / baseline.path / NAME] = Packed
+        return next((load(manifest, kind)["model_type"] for manifest, kind in made.items() if manifest.is_file()), None)
 
     def _digests(self, names: list[str]) -> dict[str, str]:
         return {name: digest(self.root / name) for name in names if not is_hub_name(name)}

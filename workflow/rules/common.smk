@@ -16,10 +16,12 @@ from ptqbench.evaluation.environment import lock_digest
 from ptqbench.fingerprint import fingerprint
 from ptqbench.formats import choice
 from ptqbench.locks import enter
-from ptqbench.manifest import canonical, write_text
+from ptqbench.manifest import canonical
 from ptqbench.plan import Cell, Plan
 from ptqbench.recipe import FLOAT, modules, normalize, reads_statistics
+from ptqbench.records import Planned
 from ptqbench.reporting.names import diagnosis_pages
+from ptqbench.sealed import write
 from ptqbench.stages import evaluate
 
 
@@ -222,7 +224,7 @@ def gpu_jobs(wildcards):
 
 
 def planned():
-    """What the report covers, as one canonical JSON."""
+    """What the report covers."""
     cells = [
         {
             "cell": list(cell),
@@ -243,11 +245,9 @@ def planned():
         {"cell": list(cell), "spec": spec.diagnose_spec(config, *cell)}
         for cell in PLAN.diagnosed
     ]
-    return canonical(
-        {"cells": cells, "evaluations": evaluations, "diagnosed": diagnosed}
-    )
+    return {"cells": cells, "evaluations": evaluations, "diagnosed": diagnosed}
 
 
 def plan_digest(wildcards):
     """Digest of what the report covers, which itself would fill the terminal."""
-    return hashlib.sha256(planned().encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical(planned()).encode()).hexdigest()[:12]

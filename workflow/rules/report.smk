@@ -28,7 +28,7 @@ rule plan:
     params:
         digest=plan_digest,
     run:
-        write_text(Path(output[0]), planned())
+        write(Path(output[0]), planned(), Planned)
 
 
 # the tables (a contract), the figures and the page

@@ -7,16 +7,15 @@ cache folder; a working directory has a marker that names its Python. No torch h
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from ptqbench.errors import UserError
 from ptqbench.locks import claim
-from ptqbench.manifest import write_text
+from ptqbench.records import Environment
+from ptqbench.sealed import discard, fits, read, write
 
 MARKER = "ptqbench.json"
 REMEDY = "see the log; PyTorch's CPU builds need PIP_EXTRA_INDEX_URL to name their index where pip does not find them"
@@ -31,18 +30,17 @@ def lock_digest(lock: Path) -> str:
 def is_ready(folder: Path, lock: Path) -> bool:
     """Whether ``folder``'s marker vouches for the environment of ``lock`` as it is now."""
     marker = folder / MARKER
-    return is_there(marker) and read_marker(marker)["digest"] == lock_digest(lock)
+    return is_there(marker) and read_marker(marker)["lock"] == lock_digest(lock)
 
 
 def is_there(marker: Path) -> bool:
     """Whether the Python that a marker names exists: a cache may be emptied."""
-    return marker.is_file() and (marker.parent / read_marker(marker)["python"]).exists()
+    return fits(marker, Environment) and (marker.parent / read_marker(marker)["python"]).exists()
 
 
-def read_marker(marker: Path) -> dict[str, Any]:
-    """``digest`` of the lock and ``python`` to run, absolute or relative to the marker."""
-    found: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
-    return found
+def read_marker(marker: Path) -> Environment:
+    """The digest of an environment's ``lock`` and its ``python`` to run, absolute or relative to the marker."""
+    return read(marker, Environment)
 
 
 def cache_folder(lock: Path) -> Path:
@@ -59,19 +57,19 @@ def provide(lock: Path, marker: Path) -> None:
         claim(folder)  # whoever was faster has built it meanwhile
         if not is_ready(folder, lock):
             build(lock, folder)
-    content = {"digest": lock_digest(lock), "python": str(folder / read_marker(folder / MARKER)["python"])}
-    write_text(marker, json.dumps(content) + "\n")
+    python = str(folder / read_marker(folder / MARKER)["python"])
+    write(marker, {"lock": lock_digest(lock), "python": python}, Environment)
 
 
 def build(lock: Path, folder: Path) -> None:
     """Make the environment anew; the marker comes last, so a half-built one is never taken for whole."""
-    (folder / MARKER).unlink(missing_ok=True)
+    discard(folder / MARKER)
     _run([sys.executable, "-m", "venv", "--clear", str(folder)], lock)
     python = folder / "bin/python"
     # a lock is complete: resolving anew would only bring in what was left out on purpose
     _run([str(python), "-m", "pip", "install", "--no-deps", "--requirement", str(lock)], lock)
     _name_cpu_build(python)
-    write_text(folder / MARKER, json.dumps({"digest": lock_digest(lock), "python": "bin/python"}) + "\n")
+    write(folder / MARKER, {"lock": lock_digest(lock), "python": "bin/python"}, Environment)
 
 
 def _name_cpu_build(python: Path) -> None:

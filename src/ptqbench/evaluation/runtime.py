@@ -10,6 +10,8 @@ from typing import Any
 
 from ptqbench.devices import visible_gpus
 from ptqbench.evaluation.environment import MARKER, is_ready, is_there, lock_digest, read_marker
+from ptqbench.manifest import withdraw_damaged
+from ptqbench.records import Environment
 
 FOLDERS = {"vllm-cuda": ".venv-serve-cuda", "vllm-cpu": ".venv-serve-cpu"}
 LOCKS = {"vllm-cuda": "envs/serve-cuda.txt", "vllm-cpu": "envs/serve-cpu.txt"}
@@ -55,12 +57,13 @@ def environment_marker(backend: str) -> str | None:
 
 
 def withdraw_gone(root: Path) -> list[str]:
-    """Withdraw the markers of environments that were deleted, and say so, a line for each."""
+    """Withdraw the markers that are damaged or of environments that were deleted, and say so, a line for each."""
     markers = [root / folder / MARKER for folder in FOLDERS.values()]
+    damaged = [line for marker in markers if (line := withdraw_damaged(marker, Environment))]
     gone = [marker for marker in markers if marker.is_file() and not is_there(marker)]
     for marker in gone:
         marker.unlink()
-    return [f"{marker}: the environment that it names is gone" for marker in gone]
+    return damaged + [f"{marker}: the environment that it names is gone" for marker in gone]
 
 
 def environment_digest(backend: str, root: Path) -> str:

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ptqbench.manifest import atomic, write_text
+from ptqbench.atomic import atomic, write_text
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.companions import companions
 from ptqbench.models.headers import parts

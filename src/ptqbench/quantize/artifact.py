@@ -14,13 +14,14 @@ from torch import Tensor
 from ptqbench.manifest import load
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.records import Codes
 
 
 class QuantizedCell:
     """What a cell replaces in its model, by checkpoint name; ``config`` is what ``config.json`` must say besides."""
 
     def __init__(self, manifest: Path, checkpoint: Checkpoint) -> None:
-        content = load(manifest)
+        content = load(manifest, Codes)
         self.checkpoint, self.folder = checkpoint, manifest.parent
         self.config: dict[str, Any] = content["config"]
         self.packed_bytes, self.n_weights = int(content["packed_bytes"]), int(content["n_weights"])

@@ -11,7 +11,9 @@ import polars as pl
 from ptqbench.errors import UserError
 from ptqbench.manifest import load, read_result
 from ptqbench.members import members
+from ptqbench.places import checkpoint_folder
 from ptqbench.recipe import strategy
+from ptqbench.records import Codes, Packed
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -123,22 +125,27 @@ def layers_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
         file = root / "quantized" / "/".join([*cell["cell"][:3], cell["spec"].get("codes", "-")]) / "manifest.json"
         if file.is_file():
             key = dict(zip(("model", "calibration", "method", "scheme"), cell["cell"], strict=True))
-            rows += [{**key, **layer} for layer in load(file)["layers"]]
+            rows += [{**key, **layer} for layer in load(file, Codes)["layers"]]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, Any]:
-    packed = load(root / "packed" / "/".join(cell) / "manifest.json")
+    manifest = root / "packed" / "/".join(cell) / "manifest.json"
+    packed = load(manifest, Packed)
     _same_spec(packed["spec"], spec, root / "packed" / "/".join(cell))
     row: dict[str, Any] = dict(zip(("model", "calibration", "method", "scheme"), cell, strict=True))
     bits = spec["scheme"]["bits"]
     row |= {"bits": None if bits == "mixed" else bits, "group_size": spec["scheme"]["group_size"]}
     row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
-    row |= {"format": packed["format"], "served_bytes": packed["weight_bytes"], "checkpoint": packed["checkpoint"]}
+    row |= {
+        "format": packed["format"],
+        "served_bytes": packed["weight_bytes"],
+        "checkpoint": str(checkpoint_folder(manifest, packed)),
+    }
     row["structure"] = members("models/adapters")[packed["adapter"]].get("STRUCTURE", packed["adapter"])
     if spec["calibration"] is None:
         return row | {"bits_per_weight": 16.0, "checkpoint_bytes": packed["weight_bytes"], "fallbacks": []}
-    made = load(root / "quantized" / "/".join([*cell[:3], spec["codes"]]) / "manifest.json")
+    made = load(root / "quantized" / "/".join([*cell[:3], spec["codes"]]) / "manifest.json", Codes)
     fallbacks = [f"{layer['linear']}: {layer['fallback']}" for layer in made["layers"] if layer.get("fallback")]
     if packed["reason"]:
         fallbacks.append(f"served dense: {packed['reason']}")

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from ptqbench.errors import UserError
-from ptqbench.manifest import load
+from ptqbench.manifest import verify
+from ptqbench.records import Diagnosis as Record
 from ptqbench.reporting.markup import short
 from ptqbench.reporting.names import DIAGNOSIS, anchor
 from ptqbench.reporting.scores import CellKey
@@ -44,7 +45,7 @@ def read_diagnoses(planned: list[dict[str, Any]], root: Path) -> list[Diagnosis]
     found = []
     for one in planned:
         folder = root / "diagnosis" / "/".join(one["cell"])
-        if load(folder / "manifest.json")["spec"] != one["spec"]:
+        if verify(folder / "manifest.json", Record)["spec"] != one["spec"]:
             raise UserError(f"{folder} was made from another configuration than the present one: run snakemake again")
         model, calibration, method, scheme = one["cell"]
         tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}

@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-from ptqbench.manifest import atomic
+from ptqbench.atomic import atomic
 from ptqbench.reporting.family import families
 from ptqbench.reporting.frontier import pareto
 from ptqbench.reporting.scores import better_when_lower, kind

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptqbench.manifest import canonical, load, read_result
+from ptqbench.records import Packed
 from ptqbench.reporting.scores import CellKey
 
 
@@ -15,7 +16,7 @@ def provenance(plan: dict[str, Any], root: Path) -> dict[CellKey, dict[str, Any]
     """Per cell: its spec, the digest of the code and the versions that made it, and its evaluations."""
     found: dict[CellKey, dict[str, Any]] = {}
     for cell in plan["cells"]:
-        packed = load(root / "packed" / "/".join(cell["cell"]) / "manifest.json")
+        packed = load(root / "packed" / "/".join(cell["cell"]) / "manifest.json", Packed)
         made = {"spec": packed["spec"], "code": digest(packed["code"]), "versions": packed["versions"]}
         found[tuple(cell["cell"])] = {**made, "evaluations": []}
     for evaluation in plan["evaluations"]:

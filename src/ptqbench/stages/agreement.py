@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from ptqbench.atomic import atomic, write_text
 from ptqbench.errors import user_facing
 from ptqbench.locks import claim
-from ptqbench.manifest import atomic, write_text
+from ptqbench.records import Planned
 from ptqbench.reporting.agreement import absent, page, table
+from ptqbench.sealed import read
 from ptqbench.stages.common import parser
 
 
@@ -19,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--results", type=Path, required=True, help="the folder that holds the results")
     args = arguments.parse_args(argv)
     claim(args.out)
-    plan = json.loads(args.plan.read_text(encoding="utf-8"))
+    plan = read(args.plan, Planned)
     found = table(plan["evaluations"], args.results)
     with atomic(args.out.with_suffix(".parquet")) as temporary:
         found.write_parquet(temporary)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ptqbench.atomic import atomic
 from ptqbench.errors import UserError, about, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.imports import lean_transformers
-from ptqbench.manifest import atomic, begin, finish, verify
+from ptqbench.manifest import begin, finish, key, verify
+from ptqbench.places import model_folder, texts
+from ptqbench.records import Model, Tokens
 from ptqbench.stages.common import parser
 
 FILE = "tokens.parquet"
@@ -19,11 +22,14 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
     args = arguments.parse_args(argv)
-    folder = begin(args.out)
-    settings, source = args.spec["calibration"], Path(verify(args.model)["source"])
+    settings, source = args.spec["calibration"], model_folder(args.model, verify(args.model, Model))
+    code = fingerprint(["ptqbench.stages.calibrate"])
+    made = key(args.spec, code, texts(settings), model=args.model)
+    if (folder := begin(args.out, made)) is None:
+        return
     make = pictures if "questions" in settings else text
     file, record = make(settings, source, folder, args.spec["model"]["trust_remote_code"])
-    finish(args.out, args.spec, fingerprint(["ptqbench.stages.calibrate"]), [file], **record)
+    finish(args.out, Tokens, made, [file], **record)
 
 
 def text(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ptqbench.manifest import atomic
+from ptqbench.atomic import atomic
 
 
 def parser(description: str) -> argparse.ArgumentParser:

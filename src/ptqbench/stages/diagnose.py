@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ptqbench.atomic import atomic
 from ptqbench.devices import one_device
 from ptqbench.errors import about, user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import atomic, begin, finish, load, verify
+from ptqbench.manifest import begin, finish, key, load, verify
+from ptqbench.places import model_folder, texts
 from ptqbench.recipe import modules
+from ptqbench.records import Codes, Diagnosis, Model
 from ptqbench.stages.common import Meter, parser
 
 TABLES = ("layers", "transforms", "growth", "restored")
@@ -23,14 +26,17 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
     arguments.add_argument("--quantized", type=Path, required=True, help="the cell's manifest")
     args = arguments.parse_args(argv)
-    folder = begin(args.out)
+    adapter = f"ptqbench.models.adapters.{load(args.model, Model)['adapter']}"
+    code = fingerprint(["ptqbench.stages.diagnose", adapter, *modules(args.spec["method"])])
+    inputs = {name: getattr(args, name) for name in ("model", "statistics", "calibration", "quantized")}
+    made = key(args.spec, code, texts(args.spec["held_out"]), **inputs)
+    if (folder := begin(args.out, made)) is None:
+        return
     with one_device() as device:
         meter = Meter(device)
         tables = run(args, device)
-        adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
-        code = fingerprint(["ptqbench.stages.diagnose", adapter, *modules(args.spec["method"])])
         files = [write(folder / f"{name}.parquet", tables[name]) for name in TABLES]
-        finish(args.out, args.spec, code, files, **meter.read())
+        finish(args.out, Diagnosis, made, files, **meter.read())
 
 
 def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
@@ -45,7 +51,7 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     from ptqbench.quantize.cell import Cell
     from ptqbench.quantize.grid import scheme_grid
 
-    source = Path(verify(args.model)["source"])
+    source = model_folder(args.model, verify(args.model, Model))
     for manifest in (args.statistics, args.calibration, args.quantized):
         verify(manifest)
     remote = args.spec["model"]["trust_remote_code"]
@@ -58,7 +64,7 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     )
     with torch.enable_grad():
         cell.prepare()
-    widths = {name.partition("."): bits for name, bits in load(args.quantized)["widths"].items()}
+    widths = {name.partition("."): bits for name, bits in load(args.quantized, Codes)["widths"].items()}
     cell.widths = {(int(block), site): bits for (block, _, site), bits in widths.items()}
     sites: dict[str, dict[str, Any]] = {}
     transforms = []
@@ -69,7 +75,7 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
         transforms += transform_rows(cell, state)
     codes = code_rows(quantized)
     layers = []
-    for record in load(args.quantized)["layers"]:
+    for record in load(args.quantized, Codes)["layers"]:
         block, _, linear = record["linear"].partition(".")
         name = f"{checkpoint.adapter.prefix(int(block))}{linear}"
         known = {key: record[key] for key in ("linear", "site", "proxy_loss", "nearest_proxy_loss", "snr_db")}

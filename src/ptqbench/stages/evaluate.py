@@ -8,10 +8,13 @@ from typing import Any
 
 from ptqbench.devices import devices
 from ptqbench.errors import UserError, user_facing
+from ptqbench.evaluation.environment import read_marker
 from ptqbench.fingerprint import fingerprint
 from ptqbench.imports import lean_transformers
 from ptqbench.locks import claim
-from ptqbench.manifest import verify, versions, write_result
+from ptqbench.manifest import is_made, key, verify, write_result
+from ptqbench.places import checkpoint_folder, texts
+from ptqbench.records import Packed, Result
 from ptqbench.stages.common import Meter, parser
 
 ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
@@ -25,16 +28,19 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--gpus", type=int, default=1, help="GPUs to hold, where there are any")
     arguments.add_argument("--server-log", type=Path, help="what a server writes; beside the result by default")
     args = arguments.parse_args(argv)
+    code = fingerprint(["ptqbench.stages.evaluate", *modules(args.spec)])
+    made = key(args.spec, code, texts(args.spec["suite"]), checkpoint=args.checkpoint)
+    made["inputs"] |= {"server": read_marker(args.server)["lock"]} if args.server else {}
     claim(args.out)
-    exported = verify(args.checkpoint)
+    if is_made(args.out, made, Result):
+        return
+    exported = verify(args.checkpoint, Packed)
     served = args.spec["backend"] != "transformers"
     with devices(args.gpus, whole=args.spec["suite"]["kind"] in ALONE) as device:
         meter = Meter("cpu" if served else device)  # a server measures for itself
         rows, record = run(args, exported, device)
         result = {
-            "spec": args.spec,
-            "code": fingerprint(["ptqbench.stages.evaluate", *modules(args.spec)]),
-            "versions": versions(),
+            **made,
             "backend": args.spec["backend"],
             "export": exported["format"],
             "rows": rows,
@@ -54,11 +60,11 @@ def family(backend: str) -> str:
     return backend.partition("-")[0]
 
 
-def run(args: Any, exported: dict[str, Any], device: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def run(args: Any, exported: Packed, device: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     lean_transformers()
     from ptqbench.evaluation.backends.text import Setup, Text
 
-    spec, suite, folder = args.spec, args.spec["suite"], Path(exported["checkpoint"])
+    spec, suite, folder = args.spec, args.spec["suite"], checkpoint_folder(args.checkpoint, exported)
     if exported["format"] not in spec["serves"]:
         raise UserError(
             f"suites.{suite['name']}.backend is '{spec['backend']}', which does not read {exported['format']}, the "

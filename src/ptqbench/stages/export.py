@@ -12,7 +12,9 @@ from ptqbench.errors import UserError, about, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.formats.choice import choose, modules
 from ptqbench.formats.layout import Layout
-from ptqbench.manifest import begin, finish, verify
+from ptqbench.manifest import begin, finish, key, verify
+from ptqbench.places import CHECKPOINT, model_folder, stored
+from ptqbench.records import Codes, Model, Packed
 from ptqbench.stages.common import Meter, parser
 
 TOWER = "the vision tower is dequantized: a packed format is written for the language model alone"
@@ -26,19 +28,21 @@ def main(argv: list[str] | None = None) -> None:
         "--quantized", type=Path, nargs="?", help="the cell's manifest; empty for the float baseline"
     )
     args = arguments.parse_args(argv)
-    folder, meter = begin(args.out), Meter("cpu")
-    model = verify(args.model)
+    meter, model = Meter("cpu"), verify(args.model, Model)
     adapter = f"ptqbench.models.adapters.{model['adapter']}"
     code = fingerprint(["ptqbench.stages.export", adapter, *modules(args.spec)])
-    if args.quantized is None:
-        size = model["weight_bytes"]
-        record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
-        record |= {key: model[key] for key in ("adapter", "model_type")}
-        finish(args.out, args.spec, code, [], checkpoint=model["source"], **record, **meter.read())
+    made = key(args.spec, code, model=args.model, quantized=args.quantized)
+    if (folder := begin(args.out, made)) is None:
         return
-    files, record = run(args, Path(model["source"]), folder)
-    where = str(folder / "checkpoint")
-    finish(args.out, args.spec, code, files, checkpoint=where, adapter=model["adapter"], **record, **meter.read())
+    source, size = model_folder(args.model, model), model["weight_bytes"]
+    where, files = source, list[Path]()
+    record = {"format": "float", "reason": None, "weight_bytes": size, "packed_weight_bytes": size}
+    if args.quantized is not None:
+        where = folder / CHECKPOINT
+        files, record = run(args, source, folder)
+    record |= {"adapter": model["adapter"], "model_type": model["model_type"]}
+    record["checkpoint"] = stored(where, args.out, args.spec["model"])
+    finish(args.out, Packed, made, files, **record, **meter.read())
 
 
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
@@ -50,7 +54,7 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     from ptqbench.quantize.artifact import QuantizedCell
     from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 
-    verify(args.quantized)
+    verify(args.quantized, Codes)
     model = args.spec["model"]
     checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
     cell = QuantizedCell(args.quantized, checkpoint)
@@ -65,7 +69,7 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     module, dense = (importlib.import_module(f"ptqbench.formats.{form}") for form in (name, "dense"))
     matrices = online.tensors(turned, kind, checkpoint.dtype) if kind and name != "dense" else {}
 
-    def stored(key: str, tensor: Tensor) -> dict[str, Tensor]:
+    def replaced(key: str, tensor: Tensor) -> dict[str, Tensor]:
         found, linear = cell.replacement(key), key.removesuffix(".weight")
         if isinstance(found, QuantizedLinear):
             form = dense if cell.in_tower(linear) else module
@@ -79,7 +83,7 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     if settings and turned and kind:
         settings["transform_config"] = online.settings(turned, kind)
     added = {key: tensor.to(checkpoint.dtype) for key, tensor in cell.added().items()}
-    files = write_model(checkpoint, folder / "checkpoint", stored, settings, added, cell.config)
+    files = write_model(checkpoint, folder / CHECKPOINT, replaced, settings, added, cell.config)
     written = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     if name == "dense":
         saved = cell.n_weights * checkpoint.dtype.itemsize - cell.packed_bytes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptqbench.manifest import verify
+from ptqbench.records import Codes
 
 SHARED = ("config", "widths", "device", "float_bytes", "added_bytes")  # of the whole cell, in every part's record
 
@@ -22,7 +23,7 @@ def gather(parts: list[Path], folder: Path) -> tuple[list[Path], dict[str, Any]]
 
     Seconds are those of all parts together, memory is that of the part that needed most.
     """
-    found = [(part.parent, verify(part)) for part in parts]
+    found = [(part.parent, verify(part, Codes)) for part in parts]
     files = [_linked(source / name, folder / name) for source, content in found for name in content["files"]]
     contents = [content for _, content in found]
     record: dict[str, Any] = {key: contents[0][key] for key in SHARED}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from ptqbench.errors import UserError, reaching, user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import begin, finish
+from ptqbench.manifest import begin, finish, key
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.code import check_code
 from ptqbench.models.headers import read_config, read_headers, sampled_digests
+from ptqbench.places import SNAPSHOT, local
+from ptqbench.records import Model
 from ptqbench.stages.common import parser
 
 PATTERNS = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py"]
@@ -20,26 +21,33 @@ PATTERNS = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py"]
 @user_facing
 def main(argv: list[str] | None = None) -> None:
     args = parser(__doc__ or "").parse_args(argv)
-    folder = begin(args.out)
-    model = args.spec
-    source = Path(model["path"]) if "path" in model else fetch(model, folder / "snapshot")
-    where = f"models.{model['name']}"
+    model, where = args.spec, f"models.{args.spec['name']}"
+    own = local(model)
+    made = key(model, fingerprint(["ptqbench.stages.prepare"]))
+    made["sources"] = sources(own, where) if own else {}
+    if (folder := begin(args.out, made)) is None:
+        return
+    source = own or fetch(model, folder / SNAPSHOT)
     config = read_config(source, where)
     adapter = load_adapter(config, where)
     if model.get("vision_tower") and adapter.tower is None:
         raise UserError(f"{where}.vision_tower is true, and the model has no vision tower: remove the key")
     check_code(source, model["trust_remote_code"], where)
     headers = read_headers(source, where)
-    files = sorted(folder.glob("snapshot/**/*")) if "hub" in model else []
+    files = [] if own else sorted(file for file in source.rglob("*") if file.is_file())
     record = {
-        "source": os.path.relpath(source),
-        "digests": sampled_digests(source),
         "adapter": adapter.name,
         "model_type": config["model_type"],
         "n_blocks": adapter.n_blocks(config),
         "weight_bytes": sum({header.file: header.file.stat().st_size for header in headers.values()}.values()),
     }
-    finish(args.out, model, fingerprint(["ptqbench.stages.prepare"]), [f for f in files if f.is_file()], **record)
+    finish(args.out, Model, made, files, **record)
+
+
+def sources(folder: Path, where: str) -> dict[str, str]:
+    """Digests of a local model's files, which stay where they are."""
+    read_config(folder, where)
+    return sampled_digests(folder)
 
 
 def fetch(model: dict[str, Any], folder: Path) -> Path:

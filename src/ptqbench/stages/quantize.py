@@ -10,9 +10,11 @@ from typing import Any
 from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.manifest import Verifier, begin, finish, load, verify
+from ptqbench.manifest import Verifier, begin, finish, key, load, verify
+from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
 from ptqbench.recipe import modules
+from ptqbench.records import Codes, Model
 from ptqbench.stages.common import Meter, parser, write
 from ptqbench.stages.parts import gather, span
 
@@ -27,17 +29,21 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this job makes")
     arguments.add_argument("--parts", type=Path, nargs="*", default=[], help="manifests of all parts: make one of them")
     args = arguments.parse_args(argv)
-    folder = begin(args.out)
-    adapter = f"ptqbench.models.adapters.{load(args.model)['adapter']}"
+    adapter = f"ptqbench.models.adapters.{load(args.model, Model)['adapter']}"
     code = fingerprint(["ptqbench.stages.quantize", adapter, *modules(args.spec["method"])])
+    inputs = {name: getattr(args, name) for name in ("model", "calibration", "statistics")}
+    parts = {f"part {index}": part for index, part in enumerate(args.parts)}
+    made = key(args.spec, code, **inputs, **parts)
+    if (folder := begin(args.out, made)) is None:
+        return
     if args.parts:
         files, record = gather(args.parts, folder)
-        finish(args.out, args.spec, code, files, **record)
+        finish(args.out, Codes, made, files, **record)
         return
     with one_device() as device, Verifier(args.statistics) as statistics:
         meter = Meter(device)
         files, record = run(args, folder, device, statistics)
-        finish(args.out, args.spec, code, files, **record, **meter.read())
+        finish(args.out, Codes, made, files, **record, **meter.read())
 
 
 def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[list[Path], dict[str, Any]]:
@@ -89,7 +95,7 @@ def cell_of(args: Any, device: str) -> Any:
     from ptqbench.quantize.cell import Cell
     from ptqbench.quantize.grid import scheme_grid
 
-    source, model = Path(verify(args.model)["source"]), args.spec["model"]
+    source, model = model_folder(args.model, verify(args.model, Model)), args.spec["model"]
     checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
     recipe, kind = args.spec["method"], Cell
     if recipe["propagate"]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import polars as pl
 
+from ptqbench.atomic import atomic, write_text
 from ptqbench.errors import user_facing
 from ptqbench.locks import claim
-from ptqbench.manifest import atomic, write_text
+from ptqbench.records import Planned
 from ptqbench.reporting.collect import cells_table, items_table, layers_table, results_table, with_serve_flags
 from ptqbench.reporting.diagnosis import addresses, read_diagnoses
 from ptqbench.reporting.diagnosis_page import comparison
@@ -20,6 +20,7 @@ from ptqbench.reporting.page import page
 from ptqbench.reporting.provenance import provenance
 from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import summary
+from ptqbench.sealed import read
 from ptqbench.stages.common import parser
 
 
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--results", type=Path, required=True, help="the folder that holds the artifacts")
     args = arguments.parse_args(argv)
     claim(args.out)
-    plan = json.loads(args.plan.read_text(encoding="utf-8"))
+    plan = read(args.plan, Planned)
     folder = args.out.parent
     results = results_table(plan["evaluations"], args.results)
     cells = with_serve_flags(cells_table(plan["cells"], args.results), plan["evaluations"], args.results)

@@ -9,8 +9,10 @@ from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.imports import lean_transformers
-from ptqbench.manifest import begin, finish, load, verify
+from ptqbench.manifest import begin, finish, key, load, verify
+from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
+from ptqbench.records import Model, Statistics
 from ptqbench.stages.common import Meter, parser, write
 
 
@@ -21,14 +23,16 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
     arguments.add_argument("--batch-size", type=int, default=8, help="sequences per forward pass")
     args = arguments.parse_args(argv)
-    folder = begin(args.out)
+    adapter = load(args.model, Model)["adapter"]
+    roots = ["ptqbench.stages.statistics", f"ptqbench.models.adapters.{adapter}"]
+    roots += [f"ptqbench.statistics.{name}" for name in args.spec["statistics"]]
+    made = key(args.spec, fingerprint(roots), model=args.model, calibration=args.calibration)
+    if (folder := begin(args.out, made)) is None:
+        return
     with one_device() as device:
         meter = Meter(device)
         files = run(args, folder, device)
-        adapter = load(args.model)["adapter"]
-        roots = ["ptqbench.stages.statistics", f"ptqbench.models.adapters.{adapter}"]
-        roots += [f"ptqbench.statistics.{name}" for name in args.spec["statistics"]]
-        finish(args.out, args.spec, fingerprint(roots), files, adapter=adapter, **meter.read())
+        finish(args.out, Statistics, made, files, adapter=adapter, **meter.read())
 
 
 def run(args: Any, folder: Path, device: str) -> list[Path]:
@@ -42,7 +46,7 @@ def run(args: Any, folder: Path, device: str) -> list[Path]:
     from ptqbench.pipeline import Background, Download
 
     model = args.spec["model"]
-    source, remote = Path(verify(args.model)["source"]), model["trust_remote_code"]
+    source, remote = model_folder(args.model, verify(args.model, Model)), model["trust_remote_code"]
     checkpoint = Checkpoint(source, model.get("vision_tower", False), remote)
     verify(args.calibration)
     calibration = read_calibration(args.calibration.parent, checkpoint.folder)

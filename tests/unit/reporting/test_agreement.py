@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 from clone import REPOSITORY
+from handmade import result
 
 from ptqbench import spec
 from ptqbench.errors import UserError
 from ptqbench.formats.choice import formats
-from ptqbench.manifest import write_result
 from ptqbench.plan import Plan
 from ptqbench.reporting.agreement import absent, compare, page, pairs, table
 
@@ -41,7 +41,7 @@ def write(evaluation: dict[str, Any], root: Path, values: list[list[float]]) -> 
     file.parent.mkdir(parents=True, exist_ok=True)
     served = {"server": "vllm 0.0"} if evaluation["spec"]["backend"] != "transformers" else {}
     cell = {"spec": evaluation["spec"], "export": evaluation["spec"]["format"], "device": "a GPU"}
-    write_result(file, {**cell, "rows": [row, {"task": "wikitext2", "metric": "bits_per_byte"}], **served})
+    result(file, {**cell, "rows": [row, {"task": "wikitext2", "metric": "bits_per_byte"}], **served})
 
 
 def test_the_preset_has_a_twin_for_every_format_that_a_gpu_serves() -> None:

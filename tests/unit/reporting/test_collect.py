@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+from handmade import codes, packed, result
 
 from ptqbench.errors import DamagedArtifact, UserError
-from ptqbench.manifest import finish, write_result
 from ptqbench.reporting.collect import (
     CELLS,
     ITEMS,
@@ -44,15 +44,13 @@ def planned(cell: list[str]) -> dict[str, Any]:
 def root(tmp_path: Path) -> Path:
     """Artifacts of a baseline and a cell."""
     quantized = tmp_path / "quantized" / "/".join(CELL) / "manifest.json"
-    record = {"packed_bytes": 450, "n_weights": 800, "seconds": 7.0, "peak_memory_bytes": 10, "layers": LAYERS}
-    finish(quantized, {}, {}, [], **record)
+    codes(quantized, {}, LAYERS, packed_bytes=450, n_weights=800, seconds=7.0, peak_memory_bytes=10)
     sizes = {"weight_bytes": 2000, "packed_weight_bytes": 900}
     for cell, record in (
-        (CELL, {"reason": "no kernel", "format": "dense", "checkpoint": "packed/m", **sizes}),
-        (BASELINE, {"reason": None, "format": "float", "checkpoint": "m", **dict.fromkeys(sizes, 1600)}),
+        (CELL, {"reason": "no kernel", "format": "dense", **sizes}),
+        (BASELINE, {"reason": None, "format": "float", "checkpoint": None, **dict.fromkeys(sizes, 1600)}),
     ):
-        record["adapter"] = "llama"
-        finish(tmp_path / "packed" / "/".join(cell) / "manifest.json", planned(cell)["spec"], {}, [], **record)
+        packed(tmp_path / "packed" / "/".join(cell) / "manifest.json", planned(cell)["spec"], **record)
     return tmp_path
 
 
@@ -76,7 +74,7 @@ def test_cells(root: Path) -> None:
         "family": "f",
         "format": "dense",
         "served_bytes": 2000,
-        "checkpoint": "packed/m",
+        "checkpoint": str(root / "packed" / "/".join(CELL) / "checkpoint"),
         "serve_flags": None,
     }
     assert (baseline["bits"], baseline["bits_per_weight"], baseline["checkpoint_bytes"]) == (16, 16.0, 1600)
@@ -88,7 +86,7 @@ def test_flags_are_those_of_the_server_that_ran(root: Path) -> None:
     cells = cells_table([planned(BASELINE), planned(CELL)], root)
     served = {**evaluation(), "spec": {"serves": {"dense": ["--flag"]}}, "backend": "vllm-cuda"}
     for cell, content in ((CELL, served), (BASELINE, evaluation())):
-        write_result(root / "eval" / "/".join(cell) / "s.json", content)
+        result(root / "eval" / "/".join(cell) / "s.json", content)
     plan = [{"cell": CELL, "suite": "s", "spec": served["spec"]}, {"cell": BASELINE, "suite": "s", "spec": {"k": 1}}]
     assert with_serve_flags(cells, plan, root)["serve_flags"].to_list() == [None, ["--flag"]]
 
@@ -112,7 +110,7 @@ def evaluation(value: float = 7.0) -> dict[str, Any]:
 
 
 def test_results(tmp_path: Path) -> None:
-    write_result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation())
+    result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation())
     table = results_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
     assert dict(table.schema) == RESULTS
     assert table.drop("stderr").row(0) == (*CELL, "transformers", "dense", "s", "t", "perplexity", 7.0, 3)
@@ -123,7 +121,7 @@ def test_results(tmp_path: Path) -> None:
 
 
 def test_items_are_numbered(tmp_path: Path) -> None:
-    write_result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation())
+    result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation())
     table = items_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
     assert dict(table.schema) == ITEMS
     shared = (*CELL, "s", "t", "perplexity")
@@ -138,16 +136,16 @@ def test_no_rows_are_a_table_too(tmp_path: Path) -> None:
 
 def test_a_garbled_result_is_named_and_set_aside(tmp_path: Path) -> None:
     file = tmp_path / "eval" / "/".join(CELL) / "s.json"
-    write_result(file, evaluation())
+    result(file, evaluation())
     file.write_bytes(file.read_bytes()[:30])
-    with pytest.raises(DamagedArtifact, match=r"s\.json is not JSON"):
+    with pytest.raises(DamagedArtifact, match=r"s\.json has no digest"):
         results_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
     with pytest.raises(DamagedArtifact, match=r"s\.json is missing"):
         results_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
 
 
 def test_values_keep_their_precision(tmp_path: Path) -> None:
-    write_result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation(1 / 3))
+    result(tmp_path / "eval" / "/".join(CELL) / "s.json", evaluation(1 / 3))
     table = results_table([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
     table.write_parquet(tmp_path / "r.parquet")
     assert pl.read_parquet(tmp_path / "r.parquet")["value"][0] == 1 / 3

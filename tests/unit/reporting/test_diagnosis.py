@@ -11,9 +11,11 @@ import polars as pl
 import pytest
 import report_data
 from browser import CHROMIUM, Tab, chromium
+from handmade import KEY, MEASURED
 
 from ptqbench.errors import UserError
 from ptqbench.manifest import finish
+from ptqbench.records import Diagnosis as Record
 from ptqbench.reporting.diagnosis import TABLES, Diagnosis, addresses, ranked, read_diagnoses, summary
 from ptqbench.reporting.diagnosis_page import comparison, page
 from ptqbench.reporting.names import COMPARISON, diagnosis_pages
@@ -74,7 +76,13 @@ def test_what_the_stage_wrote_is_read_and_another_configuration_refused(tmp_path
     folder.mkdir(parents=True)
     for name in TABLES:
         getattr(one, name).write_parquet(folder / f"{name}.parquet")
-    finish(folder / "manifest.json", {"a": 1}, {}, [folder / f"{name}.parquet" for name in TABLES])
+    finish(
+        folder / "manifest.json",
+        Record,
+        {**KEY, "spec": {"a": 1}},
+        [folder / f"{name}.parquet" for name in TABLES],
+        **MEASURED,
+    )
     (found,) = read_diagnoses([{"cell": cell, "spec": {"a": 1}}], tmp_path)
     assert found.cell == tuple(cell)
     assert found.layers.equals(one.layers)

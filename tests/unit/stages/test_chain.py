@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsC
 from ptqbench.data.calibration import read_tokens
 from ptqbench.evaluation.backends import transformers
 from ptqbench.manifest import read_result, verify
+from ptqbench.places import checkpoint_folder, model_folder
 from ptqbench.statistics.hessian import unfold
 
 # `chain` comes from conftest.py; its paths are relative to the folder that the stages ran in, the present one
@@ -43,7 +44,7 @@ def test_every_artifact_is_whole_and_says_what_made_it(chain) -> None:
 
 def test_a_local_model_stays_where_it_is(chain) -> None:
     content = verify(chain.model)
-    assert content["source"] == "model"
+    assert model_folder(chain.model, content) == Path("model")
     assert content["adapter"] == "llama"
     assert content["n_blocks"] == tiny.BLOCKS
     assert content["weight_bytes"] == Path("model/model.safetensors").stat().st_size
@@ -79,7 +80,7 @@ def test_the_recorded_loss_is_that_of_the_exported_weights(chain) -> None:
     before, packed = linears(load_model("model")), verify(chain.packed)
     after = linears(
         AutoModelForCausalLM.from_pretrained(
-            packed["checkpoint"],
+            checkpoint_folder(chain.packed, packed),
             dtype=torch.float32,
             quantization_config=CompressedTensorsConfig(run_compressed=False),
         )
@@ -100,7 +101,7 @@ def test_the_recorded_loss_is_that_of_the_exported_weights(chain) -> None:
 
 def test_a_packed_checkpoint_moves_to_another_device(chain) -> None:
     """compressed-tensors keeps the weights where they were loaded, and computes there, unless it is told not to."""
-    backend = transformers.Backend(Path(verify(chain.packed)["checkpoint"]), "cpu", remote=False)
+    backend = transformers.Backend(checkpoint_folder(chain.packed, verify(chain.packed)), "cpu", remote=False)
     assert {weight.device.type for weight in backend.model.to("meta").parameters()} == {"meta"}
 
 
@@ -109,7 +110,7 @@ def test_exported_weights_take_few_values(chain) -> None:
     assert packed["format"] == "compressed_tensors"
     settings = CompressedTensorsConfig(run_compressed=False)
     model = AutoModelForCausalLM.from_pretrained(
-        packed["checkpoint"], dtype=torch.float32, quantization_config=settings
+        checkpoint_folder(chain.packed, packed), dtype=torch.float32, quantization_config=settings
     )
     for name, weight in linears(model).items():
         for group in weight.unflatten(1, (-1, 32)).flatten(0, 1)[:50]:
@@ -118,14 +119,14 @@ def test_exported_weights_take_few_values(chain) -> None:
 
 def test_what_is_not_quantized_is_untouched(chain) -> None:
     before = load_file("model/model.safetensors")
-    after = load_file(Path(verify(chain.packed)["checkpoint"]) / "model.safetensors")
+    after = load_file(checkpoint_folder(chain.packed, verify(chain.packed)) / "model.safetensors")
     for name in ("model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"):
         assert torch.equal(before[name], after[name])
 
 
 def test_sizes_are_those_on_disk(chain) -> None:
     packed, quantized = verify(chain.packed), verify(chain.quantized)
-    size = (Path(packed["checkpoint"]) / "model.safetensors").stat().st_size
+    size = (checkpoint_folder(chain.packed, packed) / "model.safetensors").stat().st_size
     assert packed["weight_bytes"] == packed["packed_weight_bytes"] == size
     weights = linears(load_model("model"))
     assert quantized["n_weights"] == sum(weight.numel() for weight in weights.values())

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from ptqbench import spec
 from ptqbench.diagnosis.measures import divergence
 from ptqbench.manifest import canonical, load, verify
+from ptqbench.places import checkpoint_folder
 from ptqbench.stages import diagnose, export, quantize
 
 # `chain` comes from conftest.py; its paths are relative to the folder that the stages ran in, the present one
@@ -51,7 +52,7 @@ def diagnosed(request: pytest.FixtureRequest, chain) -> tuple[str, Path, Path]:
         diagnose.main(["--spec", canonical(asked), "--out", str(out), *inputs, "--quantized", str(quantized)])
         verify(out)
     torch.set_grad_enabled(True)
-    return method, chain.root / out.parent, chain.root / str(load(chain.root / packed)["checkpoint"])
+    return method, chain.root / out.parent, checkpoint_folder(chain.root / packed, load(chain.root / packed))
 
 
 def loaded(folder: Path) -> PreTrainedModel:

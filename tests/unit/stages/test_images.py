@@ -19,6 +19,7 @@ from ptqbench.evaluation.backends.transformers import Backend, decompression
 from ptqbench.manifest import canonical, load
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
+from ptqbench.places import checkpoint_folder
 from ptqbench.quantize.artifact import QuantizedCell
 from ptqbench.quantize.linear import packed_bytes
 from ptqbench.stages import calibrate, evaluate, export, prepare, quantize, statistics
@@ -137,7 +138,7 @@ def test_a_packed_language_model_with_a_dequantized_tower_is_the_dense_twin(root
     codes = quantized("whole", "awq")
     models, sizes = [], []
     for manifest in (exported("whole", codes, "awq"), exported("whole", codes, "awq", dense=True)):
-        checkpoint = Checkpoint(Path(load(manifest)["checkpoint"]))
+        checkpoint = Checkpoint(checkpoint_folder(manifest, load(manifest)))
         options = {"dtype": torch.bfloat16, **decompression(checkpoint.config.get("quantization_config"))}
         models.append(load_model(checkpoint.folder, checkpoint.adapter, **options).eval())
         sizes.append({key: load(manifest)[key] for key in ("weight_bytes", "packed_weight_bytes")})

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 from ptqbench import spec
 from ptqbench.manifest import canonical, verify
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.places import checkpoint_folder
 from ptqbench.quantize.artifact import QuantizedCell
 from ptqbench.stages import export, quantize
 
@@ -98,7 +99,7 @@ def test_a_checkpoint_of_mixed_widths_is_read_to_the_bit(made: dict[str, dict[st
         cell = spec.export_spec(settings, "tiny", "text", "m", "mixed-2.6")
         inputs = ["--model", str(chain.model), "--quantized", "out/mixed/mixed-2.6/manifest.json"]
         export.main(["--spec", canonical(cell), "--out", str(out), *inputs])
-        folders[asked] = Path(verify(out)["checkpoint"])
+        folders[asked] = checkpoint_folder(out, verify(out))
         assert verify(out)["format"] == {"auto": "compressed_tensors"}.get(asked, asked)
     groups = json.loads((folders["auto"] / "config.json").read_text())["quantization_config"]["config_groups"]
     assert {group["weights"]["num_bits"] for group in groups.values()} == set(bits_of("mixed-2.6").values())

@@ -25,7 +25,7 @@ def test_every_block_is_in_one_part(parts: int) -> None:
 
 def without_times(content: dict[str, Any]) -> dict[str, Any]:
     layers = [{key: value for key, value in layer.items() if key != "seconds"} for layer in content["layers"]]
-    rest = {key: value for key, value in content.items() if key not in ("seconds", "peak_memory_bytes")}
+    rest = {key: value for key, value in content.items() if key not in ("seconds", "peak_memory_bytes", "inputs")}
     return {**rest, "layers": layers}
 
 

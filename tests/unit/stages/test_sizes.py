@@ -14,6 +14,7 @@ from tiny_models import make_cell, make_model, save_with, transformed_tensors, w
 
 from ptqbench import spec
 from ptqbench.manifest import NAME, canonical, verify
+from ptqbench.places import checkpoint_folder
 from ptqbench.quantize.cell import Cell
 from ptqbench.quantize.grid import Grid
 from ptqbench.quantize.linear import packed_bytes
@@ -105,6 +106,6 @@ def test_a_dense_export_says_what_packing_would_take(chain: Any, tmp_path: Path,
     asked = canonical(spec.export_spec(config, *cell))
     export.main(["--spec", asked, "--out", str(packed), "--model", str(chain.model), "--quantized", str(codes)])
     made, found = verify(codes), verify(packed)
-    beside = header_bytes(Path(found["checkpoint"]) / "model.safetensors")
+    beside = header_bytes(checkpoint_folder(packed, found) / "model.safetensors")
     assert found["packed_weight_bytes"] == made["packed_bytes"] + made["float_bytes"] + beside
     assert found["weight_bytes"] == 4 * made["n_weights"] + made["float_bytes"] + beside

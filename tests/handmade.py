@@ -1,0 +1,35 @@
+"""Records written by hand: what a test does not care about is filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ptqbench.manifest import finish, write_result
+from ptqbench.records import Codes, Packed
+
+KEY: dict[str, Any] = {"spec": {}, "code": {}, "versions": {}, "inputs": {}, "sources": {}}
+MEASURED: dict[str, Any] = {"seconds": 1.0, "peak_memory_bytes": 1, "device": "cpu"}
+RESULT: dict[str, Any] = {**KEY, **MEASURED, "backend": "transformers", "export": "float"}
+ROW: dict[str, Any] = {"stderr": 0.0, "n": 1, "value": 0.0}
+LAYER: dict[str, Any] = {"site": "s", "proxy_loss": 0.0, "nearest_proxy_loss": 0.0, "snr_db": 0.0}
+CODES: dict[str, Any] = {**MEASURED, "layers": [], "transforms": [], "packed_bytes": 1, "n_weights": 1}
+PACKED: dict[str, Any] = {**MEASURED, "checkpoint": "checkpoint", "format": "dense", "reason": None}
+PACKED |= {"adapter": "llama", "model_type": "llama"}
+
+
+def result(file: Path, content: dict[str, Any]) -> None:
+    """An evaluation's result."""
+    rows = [{**ROW, **row} for row in content.get("rows", [])]
+    write_result(file, {**RESULT, **content, "rows": rows})
+
+
+def codes(manifest: Path, spec: dict[str, Any], layers: list[dict[str, Any]], **record: Any) -> None:
+    """A cell's manifest."""
+    record = {**CODES, "config": {}, "widths": {}, **record, "layers": [{**LAYER, **layer} for layer in layers]}
+    finish(manifest, Codes, {**KEY, "spec": spec}, [], **record)
+
+
+def packed(manifest: Path, spec: dict[str, Any], **record: Any) -> None:
+    """A checkpoint's manifest."""
+    finish(manifest, Packed, {**KEY, "spec": spec}, [], **{**PACKED, **record})
