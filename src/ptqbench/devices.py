@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -24,6 +26,26 @@ def visible_gpus() -> list[str]:
         return [device for device in chosen.split(",") if device.strip() not in ("", "-1")]
     found = len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) or len(list(Path("/dev").glob("nvidia[0-9]*")))
     return [str(index) for index in range(found)]
+
+
+def check_torch() -> None:
+    """Raise :class:`UserError` where ``CUDA_VISIBLE_DEVICES`` names GPUs that this torch was not built for."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") and visible_gpus() and not built_for_gpus(torch_version()):
+        raise UserError(
+            f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}, and the installed torch computes on no "
+            "GPU: install a build with CUDA, or set CUDA_VISIBLE_DEVICES to nothing to compute on the CPU"
+        )
+
+
+def torch_version() -> str:
+    """torch's ``version.py``, not imported: that takes seconds. Nothing where there is no torch."""
+    found = find_spec("torch")
+    return "" if found is None else (Path(found.origin or "").parent / "version.py").read_text(encoding="utf-8")
+
+
+def built_for_gpus(version: str) -> bool:
+    """Whether ``version.py`` names the CUDA or ROCm that torch was built with."""
+    return re.search(r"^(cuda|hip)\b.*= *['\"]", version, re.MULTILINE) is not None
 
 
 def gpu_slots() -> int:

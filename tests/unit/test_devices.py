@@ -16,6 +16,7 @@ from clone import REPOSITORY
 from ptqbench import devices
 from ptqbench.devices import one_device, visible_gpus
 from ptqbench.errors import UserError
+from ptqbench.stages import common
 
 TAKE = (
     "import os, time; from ptqbench.devices import one_device\n"
@@ -44,6 +45,57 @@ def take(gpus: str) -> tuple[subprocess.Popen[str], str]:
 def test_the_user_chooses_gpus(monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     assert visible_gpus() == expected
+
+
+CPU = "from typing import Optional\n__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (CPU, False),
+        ("", False),
+        (CPU.replace("cuda: Optional[str] = None", "cuda: Optional[str] = '13.0'"), True),
+        (CPU.replace("hip: Optional[str] = None", "hip: Optional[str] = '7.1'"), True),
+        ("cuda = '12.8'", True),
+        ("cuda = None", False),
+    ],
+)
+def test_what_torch_was_built_for_is_read_from_its_files(version: str, expected: bool) -> None:
+    assert devices.built_for_gpus(version) == expected
+
+
+def test_it_is_what_torch_says_of_itself() -> None:
+    import torch
+
+    built = torch.version.cuda is not None or torch.version.hip is not None
+    assert devices.built_for_gpus(devices.torch_version()) == built
+
+
+@pytest.mark.parametrize("value", ["0", "0,1", "GPU-ab", "", "-1", None])
+def test_gpus_beside_a_torch_for_processors_are_one_line_before_work(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.setattr(devices, "torch_version", lambda: CPU)
+    monkeypatch.setattr(common, "torch_version", lambda: CPU)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    if value in ("", "-1", None):
+        with common.computing() as device:
+            assert device == "cpu"
+        return
+    with pytest.raises(UserError, match=r"^CUDA_VISIBLE_DEVICES is '.*to compute on the CPU$"), common.computing():
+        pytest.fail("work began")
+
+
+def test_gpus_that_are_not_there_are_one_line_before_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (devices, common):
+        monkeypatch.setattr(module, "torch_version", lambda: "cuda = '12.8'")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "17")
+    with pytest.raises(UserError, match=r"^CUDA_VISIBLE_DEVICES is '17', and torch finds 0 such"), common.computing():
+        pytest.fail("work began")
 
 
 def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

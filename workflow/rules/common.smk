@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from ptqbench import bytecode, spec
 from ptqbench.config import hand_on, take_over
-from ptqbench.devices import gpu_slots, visible_gpus
+from ptqbench.devices import check_torch, gpu_slots, visible_gpus
 from ptqbench.errors import told
 from ptqbench.evaluation import runtime
 from ptqbench.evaluation.environment import lock_digest
@@ -45,6 +45,7 @@ LOGS = "logs"
 # a user's mistake is one line, not a traceback; jobs on other hosts mean by `auto` what this one does
 try:
     if workflow.is_main_process:
+        check_torch()
         runtime.settle(config, BASE)
     else:
         take_over(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ptqbench.atomic import atomic, write_text
 from ptqbench.errors import user_facing
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--results", type=Path, required=True, help="the folder that holds the results")
     args = arguments.parse_args(argv)
     claim(args.out)
-    plan = read(args.plan, Planned)
+    plan: Any = read(args.plan, Planned)
     found = table(plan["evaluations"], args.results)
     with atomic(args.out.with_suffix(".parquet")) as temporary:
         found.write_parquet(temporary)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ptqbench.atomic import atomic
-from ptqbench.devices import one_device
 from ptqbench.errors import about, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import begin, finish, key, load, verify
 from ptqbench.places import model_folder, texts
 from ptqbench.recipe import modules
 from ptqbench.records import Codes, Diagnosis, Model
-from ptqbench.stages.common import Meter, parser
+from ptqbench.stages.common import Meter, computing, parser
 
 TABLES = ("layers", "transforms", "growth", "restored")
 
@@ -32,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     made = key(args.spec, code, texts(args.spec["held_out"]), **inputs)
     if (folder := begin(args.out, made)) is None:
         return
-    with one_device() as device:
+    with computing() as device:
         meter = Meter(device)
         tables = run(args, device)
         files = [write(folder / f"{name}.parquet", tables[name]) for name in TABLES]

@@ -15,7 +15,7 @@ from ptqbench.locks import claim
 from ptqbench.manifest import is_made, key, verify, write_result
 from ptqbench.places import checkpoint_folder, texts
 from ptqbench.records import Packed, Result
-from ptqbench.stages.common import Meter, parser
+from ptqbench.stages.common import Meter, computing, parser
 
 ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
 
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     exported = verify(args.checkpoint, Packed)
     served = args.spec["backend"] != "transformers"
-    with devices(args.gpus, whole=args.spec["suite"]["kind"] in ALONE) as device:
+    hold = devices if served else computing  # a server has a torch of its own
+    with hold(args.gpus, whole=args.spec["suite"]["kind"] in ALONE) as device:
         meter = Meter("cpu" if served else device)  # a server measures for itself
         rows, record = run(args, exported, device)
         result = {

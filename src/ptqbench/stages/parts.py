@@ -25,7 +25,7 @@ def gather(parts: list[Path], folder: Path) -> tuple[list[Path], dict[str, Any]]
     """
     found = [(part.parent, verify(part, Codes)) for part in parts]
     files = [_linked(source / name, folder / name) for source, content in found for name in content["files"]]
-    contents = [content for _, content in found]
+    contents: list[Any] = [content for _, content in found]
     record: dict[str, Any] = {key: contents[0][key] for key in SHARED}
     for key in ("layers", "transforms"):
         record[key] = list(chain.from_iterable(content[key] for content in contents))

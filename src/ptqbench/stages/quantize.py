@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import Verifier, begin, finish, key, load, verify
@@ -15,7 +14,7 @@ from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
 from ptqbench.recipe import modules
 from ptqbench.records import Codes, Model
-from ptqbench.stages.common import Meter, parser, write
+from ptqbench.stages.common import Meter, computing, parser, write
 from ptqbench.stages.parts import gather, span
 
 
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         files, record = gather(args.parts, folder)
         finish(args.out, Codes, made, files, **record)
         return
-    with one_device() as device, Verifier(args.statistics) as statistics:
+    with computing() as device, Verifier(args.statistics) as statistics:
         meter = Meter(device)
         files, record = run(args, folder, device, statistics)
         finish(args.out, Codes, made, files, **record, **meter.read())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--results", type=Path, required=True, help="the folder that holds the artifacts")
     args = arguments.parse_args(argv)
     claim(args.out)
-    plan = read(args.plan, Planned)
+    plan: Any = read(args.plan, Planned)
     folder = args.out.parent
     results = results_table(plan["evaluations"], args.results)
     cells = with_serve_flags(cells_table(plan["cells"], args.results), plan["evaluations"], args.results)

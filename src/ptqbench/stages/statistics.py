@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptqbench.devices import one_device
 from ptqbench.errors import user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.imports import lean_transformers
@@ -13,7 +12,7 @@ from ptqbench.manifest import begin, finish, key, load, verify
 from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
 from ptqbench.records import Model, Statistics
-from ptqbench.stages.common import Meter, parser, write
+from ptqbench.stages.common import Meter, computing, parser, write
 
 
 @user_facing
@@ -29,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     made = key(args.spec, fingerprint(roots), model=args.model, calibration=args.calibration)
     if (folder := begin(args.out, made)) is None:
         return
-    with one_device() as device:
+    with computing() as device:
         meter = Meter(device)
         files = run(args, folder, device)
         finish(args.out, Statistics, made, files, adapter=adapter, **meter.read())
