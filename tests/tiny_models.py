@@ -148,9 +148,9 @@ def pictures(checkpoint: Checkpoint) -> list[Shown]:
     return [Shown(ids[:2, :-3], pixels[:2]), Shown(ids[2:], pixels[2:])]
 
 
-def write_statistics(model: Path, folder: Path, vision_tower: bool = False) -> Path:
+def write_statistics(model: Path, folder: Path, vision_tower: bool = False, remote: bool = False) -> Path:
     """The statistics pass over :func:`tokens`, or :func:`pictures` with a ``vision_tower``, as the stage writes it."""
-    checkpoint = Checkpoint(model, vision_tower)
+    checkpoint = Checkpoint(model, vision_tower, remote)
     skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32)
     folder.mkdir(parents=True, exist_ok=True)
     for span, inputs in skeleton.segments(pictures(checkpoint) if vision_tower else tokens(), 4):

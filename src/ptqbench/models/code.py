@@ -61,12 +61,29 @@ def references(folder: Path) -> Iterator[tuple[str, str, str]]:
     """``(config, kind, module.Class)`` of every ``auto_map`` of one place; other repositories' code is not meant."""
     for config in CONFIGS:
         file = folder / config
-        found = json.loads(file.read_text(encoding="utf-8")).get("auto_map") if file.is_file() else None
+        found = read(file).get("auto_map") if file.is_file() else None
         entries = found.items() if isinstance(found, dict) else [("AutoTokenizer", found)]
         for kind, value in entries:
             for reference in value if isinstance(value, list) else [value]:
-                if isinstance(reference, str) and "." in reference and "--" not in reference:
+                if isinstance(reference, str) and is_beside(reference):
                     yield config, kind, reference
+
+
+def is_beside(reference: str) -> bool:
+    """Whether a reference is to a module of the folder: another repository has two hyphens, no name has a slash."""
+    module = reference.split(".")
+    return len(module) > 1 and all(part.isidentifier() for part in module)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The object that a JSON file holds."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file} is no JSON object: fetch the model again")
+    return found
 
 
 def module_file(reference: str) -> str:
@@ -78,8 +95,7 @@ def is_other_model(config: Path, kind: str, reference: str) -> bool:
     """Whether a model's class is no version of the one that its family has."""
     if not kind.startswith("AutoModel") or config.name != CONFIGS[0]:
         return False
-    settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    name, model_type = reference.rpartition(".")[2].lower(), str(settings.get("model_type"))
+    name, model_type = reference.rpartition(".")[2].lower(), str(read(config).get("model_type"))
     return not name.startswith(model_type.replace("_", "").lower())
 
 

@@ -10,7 +10,8 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import begin, finish, key
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.code import check_code
-from ptqbench.models.headers import read_config, read_headers, sampled_digests
+from ptqbench.models.headers import Header, read_config, read_headers, sampled_digests
+from ptqbench.models.recomputed import is_recomputed
 from ptqbench.places import SNAPSHOT, local
 from ptqbench.records import Model
 from ptqbench.stages.common import parser
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         "adapter": adapter.name,
         "model_type": config["model_type"],
         "n_blocks": adapter.n_blocks(config),
-        "weight_bytes": sum({header.file: header.file.stat().st_size for header in headers.values()}.values()),
+        "weight_bytes": stored_bytes(headers),
     }
     finish(args.out, Model, made, files, **record)
 
@@ -48,6 +49,12 @@ def sources(folder: Path, where: str) -> dict[str, str]:
     """Digests of a local model's files, which stay where they are."""
     read_config(folder, where)
     return sampled_digests(folder)
+
+
+def stored_bytes(headers: dict[str, Header]) -> int:
+    """Bytes of the files that hold the weights, without the buffers that the model computes: exports leave them out."""
+    files = {header.file: header.file.stat().st_size for header in headers.values()}
+    return sum(files.values()) - sum(header.nbytes for name, header in headers.items() if is_recomputed(name))
 
 
 def fetch(model: dict[str, Any], folder: Path) -> Path:

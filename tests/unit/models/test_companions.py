@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import transformers.models
 from transformers import PreTrainedTokenizerBase
 
 from ptqbench.errors import UserError
-from ptqbench.models.code import code_files, files_that_code_names
+from ptqbench.models.code import check_code, code_files, files_that_code_names
 from ptqbench.models.companions import companions, is_companion
 
 
@@ -61,6 +62,22 @@ def test_folders_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "additional_chat_templates/tool.jinja").touch()
     (tmp_path / "additional_chat_templates/notes.txt").touch()
     assert companions(tmp_path, remote=False) == ["additional_chat_templates/tool.jinja"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 9999, b'"auto_map"'])
+def test_a_config_that_is_no_object(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokenizer_config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is no JSON object: fetch the model again"):
+        check_code(tmp_path, False, "here")
+
+
+@pytest.mark.parametrize(
+    "found", [7, "x", {"AutoTokenizer": 7}, {"AutoTokenizer": [None]}, ["../../a.B"], ["o/r--a.B"]]
+)
+def test_an_auto_map_that_names_nothing_beside_the_weights(tmp_path: Path, found: object) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": found}))
+    check_code(tmp_path, False, "here")
+    assert code_files(tmp_path) == []
 
 
 def test_code_is_followed_through_its_imports(tmp_path: Path) -> None:

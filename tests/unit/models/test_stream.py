@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.models.load import load_model
+from ptqbench.models.load import load_whole
 from ptqbench.models.stream import BlockInput, Call, caught, move_on
 from ptqbench.quantize.learning import resplit
 from ptqbench.statistics.hessian import unfold
@@ -28,14 +29,14 @@ def test_every_described_model_has_its_kinds_of_layers() -> None:
     assert tokens().shape[1] > 2 * WINDOW
 
 
-def check_statistics(folder: Path, scratch: Path, vision_tower: bool = False) -> None:
+def check_statistics(folder: Path, scratch: Path, vision_tower: bool = False, remote: bool = False) -> None:
     """Stored Hessians are those that hooks on the plain model see."""
-    checkpoint = Checkpoint(folder, vision_tower)
-    model = load_model(folder, checkpoint.adapter, dtype=torch.float32).eval()
+    checkpoint = Checkpoint(folder, vision_tower, remote)
+    model = load_whole(checkpoint, torch.float32)
     shown = pictures(checkpoint) if vision_tower else []
     calls = [{"input_ids": one.ids, "pixel_values": one.pixels} for one in shown] or [{"input_ids": tokens()}]
     expected = hessians(model, checkpoint.adapter, checkpoint.config, calls)
-    written = write_statistics(folder, scratch, vision_tower)
+    written = write_statistics(folder, scratch, vision_tower, remote)
     for (index, site), own in expected.items():
         stored = load_file(written / f"block-{index:03d}.safetensors")[f"{site}.hessian"]
         found = unfold(stored, len(own)).double()
@@ -53,6 +54,75 @@ def test_statistics_are_those_of_the_whole_model(tmp_path: Path, kind: tuple[str
 def test_statistics_of_a_tower_and_what_reads_it(tmp_path: Path, family: str) -> None:
     tower = {"hidden_size": 32, "intermediate_size": 128}
     check_statistics(make_model(tmp_path / "model", family, tower=tower), tmp_path / "statistics", vision_tower=True)
+
+
+CODE = """
+import torch
+from torch import nn
+from transformers import LlamaForCausalLM, LlamaModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+
+def frequencies(width):
+    return 1 / 100 ** (torch.arange(0, width, 2) / width)
+
+
+class Rotary(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+        self.register_buffer("inv_freq", frequencies(width), persistent=False)
+
+    def forward(self, t):
+        angles = torch.outer(torch.arange(t).float(), self.inv_freq).repeat(1, 2)[None]
+        return angles.cos(), angles.sin()
+
+
+class Layer(LlamaDecoderLayer):
+    def __init__(self, config, index):
+        super().__init__(config, index)
+        self.rotary, self.reach = Rotary(config.head_dim), 4 if index else 24
+
+    def forward(self, hidden, mask, positions=None, use_cache=None):
+        tables = self.rotary(hidden.shape[1])
+        return (super().forward(hidden, attention_mask=mask, position_embeddings=tables), None)
+
+
+class OldModel(LlamaModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_hidden_layers))
+
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, Rotary):
+            module.inv_freq.copy_(frequencies(module.width))
+
+    def forward(self, input_ids=None, use_cache=None, **kwargs):
+        hidden = self.embed_tokens(input_ids)
+        causal = torch.ones(hidden.shape[1], hidden.shape[1]).tril().bool()[None, None]
+        for layer in self.layers:
+            hidden = layer(hidden, causal.triu(1 - layer.reach), None, use_cache=use_cache)[0]
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden))
+
+
+class Old(LlamaForCausalLM):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = OldModel(config)
+        self.post_init()
+"""
+
+
+def test_code_of_older_models(tmp_path: Path) -> None:
+    """Blocks that return tuples, have rotary tables of their own, and are asked how far they see."""
+    folder = make_model(tmp_path / "model")
+    settings = json.loads((folder / "config.json").read_text())
+    settings["auto_map"] = {"AutoModelForCausalLM": "modeling_old.Old"}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "modeling_old.py").write_text(CODE)
+    check_statistics(folder, tmp_path / "statistics", remote=True)
 
 
 def mixed(blocks: nn.ModuleList, hidden: Tensor, as_tuple: bool) -> None:

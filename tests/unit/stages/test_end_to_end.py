@@ -104,6 +104,7 @@ def test_every_driver(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     baseline = ("tiny", spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
     call(export, spec.export_spec(config(), *baseline), "float", "--quantized", model="model-made")
+    check_bytes(case, folder)
     expected = plain_perplexity(model, folder)
     assert perplexity(baseline, "float") == pytest.approx(expected, rel=1e-5)
     check_hessians(model, checkpoint)
@@ -119,6 +120,13 @@ def test_every_driver(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         )
         assert perplexity(cell_of(method), f"packed-{method}") == pytest.approx(expected, rel=5e-3), method
     scattered()
+
+
+def check_bytes(case: Case, folder: Path) -> None:
+    """Stored buffers weigh nothing: the model computes them."""
+    files = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+    counted = load(Path("out/float/manifest.json"))["packed_weight_bytes"]
+    assert counted < files if case["buffers"] else counted == files
 
 
 def check_hessians(model: Any, checkpoint: Checkpoint) -> None:

@@ -27,7 +27,7 @@ def is_packed_mixture(folder: Path, settings: dict[str, Any]) -> bool:
     return any(slice_of(name.rpartition(".")[0]) for name in read_headers(folder, f"checkpoint {folder}"))
 
 
-def load(folder: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype) -> Any:
+def load(folder: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype, remote: bool) -> Any:
     """The model of ``folder`` with its quantized weights, and activations, as the checkpoint's ``settings`` say."""
     if missing := lacking(folder):
         raise UserError(f"the checkpoint {folder} lacks the tensor {missing[0]}: export it again")
@@ -36,7 +36,7 @@ def load(folder: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype
         tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
         packed += [name.removesuffix(".weight")] if was_packed else []
     del config.quantization_config
-    model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote)
     model.load_state_dict(tied(model, fuse(tensors)))
     if any(group["input_activations"] for group in settings["config_groups"].values()):
         quantize_inputs(model, packed)

@@ -32,7 +32,7 @@ class Backend(Text):
         extra = decompression(getattr(self.config, "quantization_config", None))
         settings = getattr(self.config, "quantization_config", None)
         if settings and is_packed_mixture(folder, settings):
-            self.model = placed(load(folder, self.config, settings, dtype), device).eval()
+            self.model = placed(load(folder, self.config, settings, dtype, remote), device).eval()
             return
         options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
         model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
