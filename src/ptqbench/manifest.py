@@ -23,7 +23,7 @@ from ptqbench.records import File, Key, Manifest, Result
 from ptqbench.sealed import discard, withdraw, withdrawn
 
 NAME = "manifest.json"
-HASHING = 4  # threads; one hashes slower than a GPU quantizes
+HASHING = min(8, os.cpu_count() or 1)  # threads; one hashes slower than a GPU quantizes
 RECORDED_PACKAGES = ("torch", "transformers", "safetensors", "compressed-tensors", "lm-eval", "vllm")
 
 Kind = TypeVar("Kind", bound=Manifest)
@@ -81,7 +81,9 @@ def is_made(output: Path, made: Key, kind: type[Key]) -> bool:
 
 def finish(manifest: Path, kind: type[Kind], made: Key, files: list[Path], **record: Any) -> None:
     """Write the manifest of an artifact whose ``files`` are complete."""
-    entries = {file.relative_to(manifest.parent).as_posix(): describe(file) for file in sorted(files)}
+    with ThreadPoolExecutor(HASHING) as threads:
+        found = zip(sorted(files), threads.map(describe, sorted(files)), strict=True)
+        entries = {file.relative_to(manifest.parent).as_posix(): entry for file, entry in found}
     json.dumps(record, allow_nan=False)  # a loss that is no number is an error here, a result's standard error is not
     sealed.write(manifest, {**made, "files": entries, **record}, kind)
 
@@ -130,10 +132,9 @@ def verify(manifest: Path, kind: type[Kind]) -> Kind: ...
 def verify(manifest: Path, kind: type[Any] = Manifest) -> Any:
     """Read a manifest and check every file's digest; a damaged artifact is named and withdrawn, to be made anew."""
     content = sealed.read(manifest, kind)
-    for name, expected in content["files"].items():
-        file = manifest.parent / name
-        if problem := _problem(file, expected, deep=True):
-            raise withdraw(manifest, file, problem)
+    with Verifier(manifest) as files:
+        for name in content["files"]:
+            files.check(manifest.parent / name)
     return content
 
 
