@@ -67,7 +67,7 @@ def test_folders_are_no_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 9999, b'"auto_map"'])
 def test_a_config_that_is_no_object(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tokenizer_config.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"tokenizer_config\.json is no JSON object: fetch the model again"):
+    with pytest.raises(UserError, match=r"tokenizer_config\.json"):
         check_code(tmp_path, False, "here")
 
 
