@@ -51,14 +51,18 @@ class Cell(NamedTuple):
 
 @dataclass
 class Plan:
-    """What a config asks for. Raises :class:`UserError` for anything that could only fail later."""
+    """What a config asks for. Raises :class:`UserError` for anything that could only fail later.
+
+    The config's paths begin at ``root``; the files of the ``workflow`` may be elsewhere.
+    """
 
     config: dict[str, Any]
     root: Path = Path(".")
     evaluations: list[tuple[Cell, str]] = field(default_factory=list)
+    workflow: Path | None = None
 
     def __post_init__(self) -> None:
-        check(self.config, self.root / "workflow/schemas/config.schema.yaml")
+        check(self.config, (self.workflow or self.root) / "workflow/schemas/config.schema.yaml")
         for name, method in self.config["methods"].items():
             normalize(name, method)
         for name, scheme in self.config["schemes"].items():
@@ -125,8 +129,11 @@ class Plan:
     def documents(self, suite: str) -> dict[str, str]:
         """Digests of a suite's local texts and task files."""
         settings = self.config["suites"][suite]
-        folder = sorted((self.root / settings["path"]).rglob("*")) if "path" in settings else []
-        tasks = [file.relative_to(self.root).as_posix() for file in folder if file.is_file()]
+        tasks: list[str] = []
+        if "path" in settings:
+            folder = self.root / settings["path"]
+            files = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+            tasks = [(Path(settings["path"]) / file).as_posix() for file in files]
         questions = [source for source in settings.get("questions", {}).values() if source.endswith(".parquet")]
         return self._digests([*settings.get("corpora", {}).values(), *questions, *tasks])
 

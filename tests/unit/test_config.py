@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from clone import REPOSITORY, config
 
+from ptqbench import schema
 from ptqbench.config import VARIABLE, check, hand_on, take_over
-from ptqbench.errors import UserError
+from ptqbench.errors import LONGEST, UserError
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 
@@ -65,6 +68,66 @@ def test_names_become_paths(section: str, name: str) -> None:
 )
 def test_the_message_says_what_is_wanted(key: str, value: Any, expected: str) -> None:
     assert violation({**config(), key: value}) == expected
+
+
+@pytest.mark.parametrize("section", ["models", "calibration", "schemes", "methods", "suites"])
+@pytest.mark.parametrize(
+    "name",
+    ["p\n", "x" * 65, "p.server", "x.damaged", "x.json", ".", "..", "", "a b", "é", "none", "float", 4, None, True],
+)
+def test_names_that_would_break_paths(section: str, name: Any) -> None:
+    changed = config()
+    changed[section][name] = next(iter(changed[section].values()))
+    if (section, name) in (("calibration", "none"), ("methods", "float")) or name not in ("none", "float"):
+        assert violation(changed).startswith(f"config: {section} has the name ")
+
+
+def test_names_that_differ_in_case_alone() -> None:
+    changed = config()
+    changed["schemes"]["W4G32"] = changed["schemes"]["w4g32"]
+    assert violation(changed).startswith("config: schemes has the names 'w4g32' and 'W4G32', which some file systems")
+
+
+def numbers(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every number that the schema speaks of."""
+    if isinstance(schema, dict):
+        kinds = schema.get("type")
+        if {"integer", "number"} & set(kinds if isinstance(kinds, list) else [kinds]):
+            yield path, schema
+        for key, part in schema.items():
+            yield from numbers(part, (*path, key))
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from numbers(part, path)
+
+
+NUMBERS = dict(numbers(yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("path", NUMBERS, ids=".".join)
+def test_every_number_has_limits_and_a_whole_one_no_point(path: tuple[str, ...]) -> None:
+    found = NUMBERS[path]
+    limits = [found, *found.get("anyOf", ())]
+    assert "enum" in found or all(any(word in one for one in limits) for word in ("minimum", "maximum"))
+    sound = found.get("enum", [limits[-1].get("minimum")])[0]
+    whole = found["type"] != "number"
+    for value in (float("nan"), float("inf"), 1e30, 10**30, True, *([float(sound)] if whole else [])):
+        with pytest.raises(UserError) as raised:
+            schema.check(value, found, "x")
+        assert str(raised.value).startswith("config: x is ")
+    schema.check(sound, found, "x")
+    if whole:
+        with pytest.raises(UserError, match=r"of type integer.*, written without a point$"):
+            schema.check(float(sound), found, "x")
+
+
+@pytest.mark.parametrize("section", ["models", "calibration", "schemes", "methods", "suites", "grid"])
+@pytest.mark.parametrize("value", [None, [1], "x" * 5000, {1: 2}, {"a": None}, "a\nb" * 2000])
+def test_sections_of_another_kind(section: str, value: Any) -> None:
+    message = violation({**config(), section: value})
+    assert message.startswith(f"config: {section}")
+    assert len(message) <= LONGEST
+    assert message.isprintable()
 
 
 def test_a_name_given_twice() -> None:

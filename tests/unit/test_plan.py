@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import tiny
-from clone import MODEL, REPOSITORY, TEST, TRAIN, Clone, config
+from clone import MODEL, REPOSITORY, TASK, TEST, TRAIN, Clone, config
 
 from ptqbench import spec
 from ptqbench.errors import UserError
@@ -119,6 +119,25 @@ def test_digests_follow_the_content_of_local_files(blank: Clone, tmp_path: Path)
     tiny.write_model(clone.root / MODEL, seed=9)
     changed = plan.weights("tiny")
     assert {name for name in changed if changed[name] != before[0][name]} == {"model.safetensors"}
+
+
+def test_paths_may_be_absolute(blank: Clone) -> None:
+    plain, absolute = Plan(config(), blank.root), config()
+    absolute["models"]["tiny"]["path"] = str(blank.root / MODEL)
+    absolute["calibration"]["text"]["corpus"] = str(blank.root / TRAIN)
+    absolute["suites"]["perplexity"]["corpora"]["test"] = str(blank.root / TEST)
+    absolute["suites"]["pairs"]["path"] = str(blank.root / TASK)
+    plan = Plan(absolute, Path("/"), workflow=blank.root)
+    assert plan.weights("tiny") == plain.weights("tiny")
+    for found, expected in (
+        (plan.texts("text"), plain.texts("text")),
+        *zip(*map(documents, (plan, plain)), strict=True),
+    ):
+        assert found == {str(blank.root / name): digest for name, digest in expected.items()}
+
+
+def documents(plan: Plan) -> list[dict[str, str]]:
+    return [plan.documents(suite) for suite in ("perplexity", "pairs")]
 
 
 def test_the_adapter_of_a_local_model_is_known_at_once(plan: Plan, blank: Clone) -> None:

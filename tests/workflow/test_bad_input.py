@@ -255,3 +255,35 @@ def test_a_file_removed_from_an_artifact_is_damage(clone: Clone) -> None:
     assert ("export", "tiny/text/gptq/w4g32") in clone.stale()
     shutil.rmtree(clone.root / "results/packed/tiny/text/gptq/w2g32")
     assert ("export", "tiny/text/gptq/w2g32") not in clone.stale()
+
+
+def test_files_of_configuration_are_looked_at_before_they_are_loaded(blank: Clone, tmp_path: Path) -> None:
+    clone = blank.copy(tmp_path / 'it\'s a "checkout"')
+    given = tmp_path / "given.yaml"
+    given.write_text("schemes:\n  w4: {bits: 4}\n  w4: {bits: 2}\n")
+    elsewhere = Clone(tmp_path)
+    for runs, arguments, told in (
+        (clone, ("--configfile", str(given), "--replace-workflow-config"), f"{given}, line 3: the key 'w4' stands in"),
+        (elsewhere, ("--snakefile", str(clone.root / "Snakefile")), f"there is no config.yaml in {tmp_path}"),
+    ):
+        run = runs.snakemake("--dry-run", *arguments)
+        assert run.returncode == 1
+        lines = [line for line in run.stdout.splitlines() if not line.startswith("Using workflow specific profile")]
+        assert len(lines) == 1
+        assert lines[0].startswith(f"error: {told}")
+
+
+def test_a_snakefile_is_called_from_another_folder(blank: Clone, tmp_path: Path) -> None:
+    clone, work = blank.copy(tmp_path / 'it\'s a "checkout"'), Clone(tmp_path / "work")
+    work.root.mkdir()
+    changed = one_cell()
+    changed["models"]["tiny"]["path"] = str(clone.root / clones.MODEL)
+    changed["calibration"]["text"]["corpus"] = str(clone.root / clones.TRAIN)
+    changed["suites"]["perplexity"]["corpora"]["test"] = str(clone.root / clones.TEST)
+    changed["suites"]["pairs"]["path"] = str(clone.root / clones.TASK)
+    work.configure(changed)
+    target = "results/calibration/tiny/text/manifest.json"
+    run = work.snakemake("--snakefile", str(clone.root / "Snakefile"), target)
+    assert run.returncode == 0, run.stdout
+    assert verify(work.root / target)
+    assert not (clone.root / "results").exists()

@@ -4,8 +4,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
-
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+from shlex import quote
 
 from ptqbench import bytecode, spec
 from ptqbench.config import hand_on, take_over
@@ -28,16 +27,20 @@ from ptqbench.stages import evaluate
 report: "../report/workflow.rst"
 
 
+# the workflow's own files; what the config names is relative to the working directory, as in every job
+BASE = Path(os.path.relpath(workflow.basedir))
+
+
 # the code that runs is the code that is fingerprinted; remote code, telemetry and progress bars stay off
 shell.prefix(
-    "set -euo pipefail; export PYTHONPATH=src${{PYTHONPATH:+:$PYTHONPATH}} PYTHONUNBUFFERED=1 "
+    f"set -euo pipefail; export PYTHONPATH={quote(str(BASE / 'src'))}"
+    "${{PYTHONPATH:+:$PYTHONPATH}} PYTHONUNBUFFERED=1 "
     "HF_DATASETS_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false; "
 )
 
 # jobs of a host whose packages come without bytecode compile them once
 os.environ |= bytecode.settings()
 
-BASE = Path(os.path.relpath(workflow.basedir))
 RESULTS = "results"
 CELL = ("model", "calibration", "method", "scheme")
 LOGS = "logs"
@@ -49,14 +52,14 @@ try:
         runtime.settle(config, BASE)
     else:
         take_over(config)
-    PLAN = Plan(config, BASE)
+    PLAN = Plan(config, workflow=BASE)
 
     # once a run, not again in every job that Snakemake starts as a process of its own
     if workflow.is_main_process:
         hand_on(config, Path(".snakemake"))
         if enter(Path(".snakemake")):
             print("An earlier run was killed: its lock is released.", file=sys.stderr)
-        for line in [*runtime.withdraw_gone(Path()), *PLAN.damaged(Path(RESULTS))]:
+        for line in [*runtime.withdraw_gone(BASE), *PLAN.damaged(Path(RESULTS))]:
             print(f"damaged: {line}", file=sys.stderr)
 
     # what was damaged is made anew even if nothing that is left to do needs it
@@ -210,7 +213,7 @@ def serve_digest(wildcards):
 def server_marker(wildcards):
     """The environment that a suite's server needs; none where this Python, or no server, does it."""
     marker = runtime.environment_marker(spec.backend_of(config, wildcards.suite))
-    return ancient(marker) if marker else []
+    return ancient(str(BASE / marker)) if marker else []
 
 
 def gpus(wildcards, resources):

@@ -6,7 +6,7 @@ EVALUATIONS = [
 # the environment of a server, apart because vLLM pins other versions; only made where a config asks for vllm
 rule serve_environment:
     output:
-        ".venv-serve-{kind}/ptqbench.json",
+        str(BASE / ".venv-serve-{kind}/ptqbench.json"),
     log:
         f"{LOGS}/serve-{{kind}}.log",
     wildcard_constraints:

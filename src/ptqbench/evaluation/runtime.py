@@ -32,7 +32,8 @@ def settle(config: dict[str, Any], root: Path) -> None:
     """
     meaning = meanings(root)
     config["backend"] = _meant(config.get("backend", "auto"), meaning)
-    for suite in config.get("suites", {}).values():
+    suites = config.get("suites")
+    for suite in suites.values() if isinstance(suites, dict) else ():  # what is malformed is refused with the schema
         if isinstance(suite, dict) and "backend" in suite:
             suite["backend"] = _meant(suite["backend"], meaning)
 
