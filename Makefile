@@ -24,10 +24,11 @@ env: $(VENV)/.ptqbench
 dev: $(VENV)/.dev
 
 # torch first and by itself: the other pins then find it in place
-$(VENV)/.ptqbench: envs/ptqbench.yaml
+$(VENV)/.ptqbench: envs/ptqbench.yaml pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet $(filter torch==%,$(PINS))
 	$(VENV)/bin/pip install --quiet $(PINS)
+	$(VENV)/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
 # a CPU build of torch brings no Triton, whose interpreter the kernels are tested in

@@ -1,90 +1,57 @@
-"""What to deploy (``recommend``), where two reports differ (``compare``), and hub models by commit (``pin``)."""
+# PYTHON_ARGCOMPLETE_OK
+"""Which post-training quantization to deploy, measured: a benchmark of methods, bit-widths and models."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import importlib
+import os
+import sys
+from typing import Any
 
-import polars as pl
+from ptqbench.errors import user_facing
 
-from ptqbench.errors import UserError, user_facing
-from ptqbench.pin import pinned
-from ptqbench.reporting.answer import answer
-from ptqbench.reporting.compare import differences, told
-from ptqbench.reporting.recommend import (
-    PREFERENCES,
-    Constraints,
-    candidates,
-    chosen_scores,
-    parse_bytes,
-    parse_share,
-    recommend,
-)
-from ptqbench.spec import FLOAT_METHOD
+# in the order in which a newcomer wants them; each is a file of ``commands`` and imports what is heavy when it runs
+VERBS = ("run", "init", "describe", "estimate", "recommend", "compare", "card", "models", "methods", "pin")
+EXAMPLES = """examples:
+  ptqbench run /data/my-model                          measure four methods at 4 bits, and say which to deploy
+  ptqbench run /data/my-model --bits 4 3 -n            what that would do, and why
+  ptqbench init /data/my-model > config.yaml           a config to edit; then: snakemake --cores all
+  ptqbench recommend --memory 24GB --max-drop 1%       ask a report
+
+completion in bash and zsh: eval "$(register-python-argcomplete ptqbench)"
+"""
 
 
 @user_facing
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m ptqbench", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    command = commands.add_parser("recommend", help="the cell to deploy under constraints")
-    command.add_argument("--memory", type=str, help="bytes that the weights may take, such as 24GB")
-    command.add_argument("--max-drop", type=str, help="share of the float model's quality that may go, such as 1%%")
-    command.add_argument("--task", action="append", default=[], help="corpus or suite that counts; all by default")
-    command.add_argument("--tokens-per-second", type=float, help="generation speed for one user, at least")
-    command.add_argument("--model", help="only cells of this model")
-    command.add_argument("--prefer", choices=PREFERENCES, default="quality", help="what the best cell is best at")
-    command.add_argument("--report", type=Path, default=Path("reports"), help="folder of the report")
-    command.set_defaults(lines=recommended)
-    command = commands.add_parser("compare", help="scores that differ between two reports of the same cells")
-    command.add_argument("report", type=Path, help="folder of a report")
-    command.add_argument("other", type=Path, help="folder of another")
-    command.add_argument("--beyond", type=float, default=3.0, help="standard errors from which a score is listed")
-    command.add_argument("--most", type=int, default=20, help="scores to list at most")
-    command.set_defaults(lines=compared)
-    command = commands.add_parser("pin", help="lines of a config that name hub models by their present commits")
-    command.add_argument("models", nargs="+", metavar="NAME=HUB_ID", help="or a data set: ptb")
-    command.set_defaults(lines=lambda args: pinned(args.models))
-    args = parser.parse_args(argv)
-    print("\n".join(args.lines(args)))
+    made = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(made)
+    args = made.parse_args(argv)
+    try:
+        for line in args.lines(args):
+            print(line, flush=True)
+    except BrokenPipeError:  # `| head` has seen enough; what Python still flushes goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def compared(args: argparse.Namespace) -> list[str]:
-    """The lines to print."""
-    before, after = (read(folder / "results.parquet") for folder in (args.report, args.other))
-    return told(differences(before, after), args.beyond, args.most)
-
-
-def recommended(args: argparse.Namespace) -> list[str]:
-    """The lines to print."""
-    tables = {name: read(args.report / f"{name}.parquet") for name in ("cells", "scores", "results", "pairs")}
-    cells = tables["cells"]
-    if args.model and args.model not in cells["model"]:
-        raise UserError(f"--model is '{args.model}': the report has {', '.join(cells['model'].unique().sort())}")
-    chosen = cells.filter(pl.col("model") == args.model) if args.model else cells
-    measured = tables["scores"]["score"].unique(maintain_order=True).to_list()
-    constraints = Constraints(
-        scores=chosen_scores(args.task, measured),
-        memory=parse_bytes(args.memory) if args.memory else None,
-        max_drop=parse_share(args.max_drop) if args.max_drop else None,
-        tokens_per_second=args.tokens_per_second,
-        prefer=args.prefer,
-        named=bool(args.task),
-    )
-    stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
-    found = recommend(candidates(chosen, tables["scores"], tables["results"]), constraints, stderrs)
-    lines = answer(found, constraints)
-    small = chosen.filter(pl.col("method") == FLOAT_METHOD, pl.col("served_bytes") <= (constraints.memory or 0))
-    return lines + [
-        f"note    the unquantized {model} fits into that memory, and loses nothing" for model in small["model"]
-    ]
-
-
-def read(file: Path) -> pl.DataFrame:
-    """A table of the report."""
-    if not file.is_file():
-        raise UserError(f"there is no {file}: run snakemake first, or name the report's folder (--report)")
-    return pl.read_parquet(file)
+def parser() -> argparse.ArgumentParser:
+    """The command line: what each verb's file declares."""
+    shape: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    made = argparse.ArgumentParser(prog="ptqbench", description=__doc__, epilog=EXAMPLES, **shape)
+    commands = made.add_subparsers(required=True, metavar="command")
+    for verb in VERBS:
+        module = importlib.import_module(f"ptqbench.commands.{verb}")
+        about = (module.__doc__ or "").strip()
+        command = commands.add_parser(
+            verb, help=about.partition("\n")[0].rstrip("."), description=about, epilog=module.EXAMPLES, **shape
+        )
+        module.declare(command)
+        command.set_defaults(lines=module.lines)
+    return made
 
 
 if __name__ == "__main__":

@@ -1,0 +1,17 @@
+"""The tables of a report's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from ptqbench.errors import UserError
+
+
+def read(report: Path, name: str) -> pl.DataFrame:
+    """A table of the report."""
+    file = report / f"{name}.parquet"
+    if not file.is_file():
+        raise UserError(f"there is no {file}: run snakemake first, or name the report's folder (--report)")
+    return pl.read_parquet(file)
