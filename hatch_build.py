@@ -1,4 +1,4 @@
-"""What the package needs, from the files in ``envs`` that pin it for every other way to install."""
+"""How the package is built: its needs are what ``envs`` pins, and a wheel holds the workflow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
@@ -24,3 +25,18 @@ class Pins(MetadataHookInterface):
 def get_metadata_hook() -> type[MetadataHookInterface]:
     """What hatchling asks this file for."""
     return Pins
+
+
+class Workflow(BuildHookInterface):
+    """A wheel gets a copy of the workflow (``ptqbench.place``); an editable installation runs the checkout's."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add pyproject.toml's ``files``."""
+        if version != "editable":
+            copied = {str(Path(self.root, name)): f"ptqbench/home/{name}" for name in self.config["files"]}
+            build_data["force_include"].update(copied)
+
+
+def get_build_hook() -> type[BuildHookInterface]:
+    """What hatchling asks this file for."""
+    return Workflow

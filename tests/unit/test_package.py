@@ -17,17 +17,27 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_dependencies_are_the_pins_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    interface = ModuleType("hatchling.metadata.plugin.interface")
-    interface.MetadataHookInterface = type("MetadataHookInterface", (), {"root": str(ROOT)})
-    for name in ("hatchling", "hatchling.metadata", "hatchling.metadata.plugin"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The build's own file, without hatchling."""
+    for name, hook in (("metadata.plugin", "MetadataHookInterface"), ("builders.hooks.plugin", "BuildHookInterface")):
+        interface = ModuleType(f"hatchling.{name}.interface")
+        setattr(interface, hook, type(hook, (), {"root": str(ROOT)}))
+        monkeypatch.setitem(sys.modules, interface.__name__, interface)
+        for depth in range(len(name.split(".")) + 1):
+            above = ".".join(["hatchling", *name.split(".")[:depth]])
+            monkeypatch.setitem(sys.modules, above, ModuleType(above))
     spec = spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    hook = module_from_spec(spec)
-    spec.loader.exec_module(hook)
+    assert spec is not None
+    assert spec.loader is not None
+    made = module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_dependencies_are_the_pins_of_the_environment(build: ModuleType) -> None:
     metadata: dict = {}
-    hook.get_metadata_hook()().update(metadata)
+    build.get_metadata_hook()().update(metadata)
     pins = yaml.safe_load((ROOT / "envs/ptqbench.yaml").read_text())["dependencies"][-1]["pip"]
     assert metadata["dependencies"] == pins
     lines = (ROOT / "envs/dev.txt").read_text().splitlines()
@@ -35,9 +45,14 @@ def test_dependencies_are_the_pins_of_the_environment(monkeypatch: pytest.Monkey
     assert set(metadata) == set(PROJECT["project"]["dynamic"])
 
 
-def test_what_is_installed_is_there_and_all_that_the_workflow_reads() -> None:
+def test_a_wheel_holds_all_that_the_workflow_reads(build: ModuleType) -> None:
     assert home() == ROOT
-    included = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert all((ROOT / source).exists() for source in included)
-    assert {target.removeprefix("ptqbench/home/") for target in included.values()} == set(included)
-    assert {"Snakefile", "workflow", "profiles", "envs"} <= set(included)
+    files = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["files"]
+    assert {"Snakefile", "config.yaml", "workflow", "profiles", "envs", "resources/text"} <= set(files)
+    hook = build.get_build_hook()()
+    hook.config = {"files": files}
+    for version, included in (("standard", len(files)), ("editable", 0)):
+        data: dict = {"force_include": {}}
+        hook.initialize(version, data)
+        assert len(data["force_include"]) == included
+        assert all(Path(source).exists() for source in data["force_include"])
