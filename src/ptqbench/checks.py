@@ -14,6 +14,7 @@ from ptqbench.members import declared, members
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.headers import parts, read_config, read_headers
 from ptqbench.recipe import normalize, traits
+from ptqbench.task_checks import check_tasks
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
@@ -39,6 +40,8 @@ def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
         check_questions(source, f"{where}.questions.{set_name}", root)
     if "path" in suite and not (root / suite["path"]).is_dir():
         raise UserError(f"{where}.path is '{suite['path']}', and there is no such folder: correct the path")
+    if suite["kind"] == "tasks":
+        check_tasks(name, suite, root)
 
 
 def check_composition(config: dict[str, Any], method: str, model: str, schemes: list[str], folder: Path) -> None:

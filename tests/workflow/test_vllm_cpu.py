@@ -172,3 +172,26 @@ def test_the_workflow_serves(marker: Path, blank: Clone, tmp_path: Path) -> None
     assert result["server"] == "vllm 0.30.0"
     assert [row["n"] for row in result["rows"] if row["metric"] == "acc"] == [4]
     assert clone.stale() == set()
+
+
+def test_a_cell_of_every_embedded_model(marker: Path, blank: Clone, tmp_path: Path) -> None:
+    """In one run: those that vLLM has not are evaluated by transformers, and none is refused."""
+    clone = blank.copy(tmp_path / "clone")
+    folders = sorted(file.parent for file in REPOSITORY.glob("resources/models/*/config.json"))
+    config = one_cell() | {"backend": "vllm-cpu", "models": {folder.name: {"path": str(folder)} for folder in folders}}
+    config["schemes"] = {"w3g128": {"bits": 3, "group_size": 128}}
+    config["suites"]["perplexity"] |= {"window": 64, "limit": 2}
+    config["grid"] = [
+        {"models": [*config["models"]], "methods": ["rtn"], "schemes": ["w3g128"], "suites": ["perplexity"]}
+    ]
+    clone.configure(config)
+    run = clone.snakemake("evaluations")
+    assert run.returncode == 0, run.stdout
+    ran = {}
+    for folder in folders:
+        result = json.loads((clone.root / f"results/eval/{folder.name}/text/rtn/w3g128/perplexity.json").read_text())
+        assert result["backend"] == result["spec"]["backend"]
+        assert f"ptqbench/evaluation/backends/{result['backend'].partition('-')[0]}.py" in result["code"]
+        ran[folder.name] = result["backend"]
+    assert [name for name, backend in ran.items() if backend == "vllm-cpu"] == ["pocket-llama", "pocket-mixtral"]
+    assert clone.stale() == set()

@@ -43,7 +43,7 @@ def of_stream(corpus: Corpus, tokenize: Tokenize, samples: int, length: int, see
 
 def of_documents(corpus: Corpus, tokenize: Tokenize, samples: int, length: int, seed: int) -> list[np.ndarray]:
     """GPTQ's C4: a crop of a document that is longer, drawn with replacement, by Python's generator."""
-    draw, crops, short = random.Random(seed), [], set[int]()
+    draw, crops, short = random.Random(seed), list[np.ndarray](), set[int]()
     while len(crops) < samples:
         index = draw.randint(0, len(corpus.documents) - 1)
         tokens = np.asarray(tokenize(corpus.documents[index]), dtype=np.int32)

@@ -70,8 +70,8 @@ def beginning(file: Path, characters: int) -> tuple[str, bool]:
         while size <= characters and (row := next(rows, None)) is not None:
             found.append(row)
             size += len(row)
-        stream = Corpus(found).stream
-        return stream[:characters], len(stream) <= characters and next(rows, None) is None
+        joined = Corpus(found).stream
+        return joined[:characters], len(joined) <= characters and next(rows, None) is None
 
 
 def parted(text: str, special: Collection[str | None]) -> list[str]:

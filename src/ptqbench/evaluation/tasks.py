@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from ptqbench.errors import UserError, did_you_mean
+from ptqbench.task_checks import BUILDERS
 
 REQUIRED = ("tasks",)
-OPTIONAL = ("path", "limit", "num_fewshot", "batch_size")
+OPTIONAL = ("path", "trust_task_code", "limit", "num_fewshot", "batch_size")
 LONGEST_PROMPT = 8192  # more than any of the tasks needs; a context of 128 K would ask servers for memory in vain
 
 
@@ -28,6 +30,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     for task in suite["tasks"]:
         if task not in manager.all_tasks:
             raise UserError(f"suites.{suite['name']}.tasks names '{task}'{_near(task, manager.all_tasks)}")
+    loaded = keeping(manager)
     found = lm_eval.simple_evaluate(
         model=backend.harness(suite.get("batch_size", 16), longest(suite, backend.context)),
         tasks=suite["tasks"],
@@ -38,7 +41,31 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         log_samples=True,
         verbosity="WARNING",
     )
-    return [row for task, metrics in found["results"].items() for row in rows(task, metrics, found)]
+    read = {name: of_the_hub(task) for one in loaded for name, task in one["tasks"].items()}
+    made = [row for task, metrics in found["results"].items() for row in rows(task, metrics, found)]
+    return [{**row, "dataset": read[row["task"]]} if read.get(row["task"]) else row for row in made]
+
+
+def keeping(manager: Any) -> list[Any]:
+    """What a manager will load, in a list that fills: which data the tasks had is part of the result."""
+    load, kept = manager.load, list[Any]()
+
+    def loading(*names: Any, **settings: Any) -> Any:
+        kept.append(load(*names, **settings))
+        return kept[-1]
+
+    manager.load = loading
+    return kept
+
+
+def of_the_hub(task: Any) -> dict[str, Any] | None:
+    """Which set of the hub a task read, at which commit, and the fingerprints of its splits; None for local files."""
+    if task.config.dataset_path in BUILDERS or not isinstance(task.dataset, dict):
+        return None
+    urls = [url for split in task.dataset.values() for url in split.info.download_checksums or {}]
+    commits = sorted({commit for url in urls for commit in re.findall(r"@([0-9a-f]{40})/", url)})
+    prints = {name: split._fingerprint for name, split in task.dataset.items()}
+    return {"path": task.config.dataset_path, "name": task.config.dataset_name, "commits": commits, "splits": prints}
 
 
 def rows(task: str, metrics: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:

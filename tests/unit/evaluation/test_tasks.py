@@ -6,6 +6,7 @@ import json
 import lzma
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from ptqbench.errors import UserError
 from ptqbench.evaluation.backends.transformers import Backend
-from ptqbench.evaluation.tasks import rows, run
+from ptqbench.evaluation.tasks import of_the_hub, rows, run
 
 
 def test_rows_are_long() -> None:
@@ -125,3 +126,37 @@ def test_presets_name_tasks_that_lm_eval_has() -> None:
     named = {task for suite in suites if "path" not in suite for task in suite["tasks"]}
     assert "ceval-valid" in named
     assert named <= set(TaskManager().all_tasks)
+
+
+@pytest.mark.parametrize("named", ["bos_token_id", "eos_token_id", None])
+def test_a_tokenizer_without_special_tokens(pairs: tuple[Path, list[dict[str, str]]], named: str | None) -> None:
+    """Contexts are empty: the config's own token stands for it, or one line says that there is none."""
+    folder = tiny.write_model(pairs[0] / "model")
+    whole = Backend(folder, "cpu", remote=False)
+    expected = run(whole, {"name": "s", "path": str(pairs[0]), "tasks": ["local_pairs"]})
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    first = whole.tokenizer.bos_token_id
+    bare = {key: value for key, value in settings.items() if key not in ("bos_token", "eos_token", "pad_token")}
+    (folder / "tokenizer_config.json").write_text(json.dumps(bare))
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    config = json.loads((folder / "config.json").read_text()) | {"bos_token_id": None, "eos_token_id": None}
+    (folder / "config.json").write_text(json.dumps(config | ({named: first} if named else {})))
+    backend = Backend(folder, "cpu", remote=False)
+    assert backend.tokenizer.bos_token_id is None
+    suite = {"name": "s", "path": str(pairs[0]), "tasks": ["local_pairs"], "batch_size": 3}
+    if named is None:
+        with pytest.raises(UserError, match="a token that begins or ends a text, which tasks need: add bos_token"):
+            run(backend, suite)
+        return
+    assert run(backend, suite)[0]["value"] == pytest.approx(expected[0]["value"], abs=0.02)
+
+
+def test_the_commit_of_a_set_of_the_hub_is_recorded() -> None:
+    url = f"hf://datasets/org/set@{'a' * 40}/test.parquet"
+    info = SimpleNamespace(download_checksums={url: {}, f"{url}.2": {}})
+    split = SimpleNamespace(info=info, _fingerprint="f1")
+    config = SimpleNamespace(dataset_path="org/set", dataset_name="main")
+    found = of_the_hub(SimpleNamespace(config=config, dataset={"test": split}))
+    assert found == {"path": "org/set", "name": "main", "commits": ["a" * 40], "splits": {"test": "f1"}}
+    config.dataset_path = "json"
+    assert of_the_hub(SimpleNamespace(config=config, dataset={"test": split})) is None

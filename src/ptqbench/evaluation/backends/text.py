@@ -9,7 +9,9 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer
 
 from ptqbench.data.images import TURN, Item
+from ptqbench.errors import UserError
 from ptqbench.evaluation.perplexity import LONGEST_WINDOW
+from ptqbench.models.headers import read_config
 from ptqbench.models.load import text_folder
 
 # the system prompt of Vicuna, on which LLaVA and VILA are built, for checkpoints without a chat template
@@ -57,6 +59,17 @@ class Text:
         ids: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         return ids
 
+    @property
+    def first_token(self) -> int:
+        """What a text without words before it is scored behind: BOS, or else EOS, of the tokenizer or of the config."""
+        found = first_token(self.tokenizer, self.folder)
+        if found is None:
+            raise UserError(
+                f"{self.folder}: neither the tokenizer nor config.json has a token that begins or ends a text, which "
+                "tasks need: add bos_token to tokenizer_config.json"
+            )
+        return found
+
     def prompt(self, item: Item) -> str:
         """A question in the model's own chat format, ``<image>`` in the image's place."""
         parts = [{"type": "image"}, {"type": "text", "text": item.question + item.request}]
@@ -65,3 +78,16 @@ class Text:
             return VICUNA + TURN.format(item.question + item.request)
         rendered: str = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         return rendered
+
+
+def first_token(tokenizer: Any, folder: Path) -> int | None:
+    """BOS, or else EOS, by the tokenizer, or else by the model's ``config.json``."""
+    config = read_config(text_folder(folder), str(folder))
+    named = [
+        source.get(key)
+        for key in ("bos_token_id", "eos_token_id")
+        for source in (config, config.get("text_config", {}))
+    ]
+    known = [one[0] if isinstance(one, list) and one else one for one in named]
+    given = [tokenizer.bos_token_id, tokenizer.eos_token_id, *known]
+    return next((one for one in given if isinstance(one, int) and 0 <= one < len(tokenizer)), None)

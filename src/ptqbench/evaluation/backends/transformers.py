@@ -70,7 +70,11 @@ class Backend(Text):
         """The model as lm-eval takes it, for prompts of at most ``length`` tokens."""
         from lm_eval.models.huggingface import HFLM
 
-        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, batch_size=batch_size, max_length=length)
+        first = self.first_token
+        if self.tokenizer.eos_token_id is None:  # lm-eval would pad with a token of its own, beyond the embedding
+            self.tokenizer.eos_token = self.tokenizer.convert_ids_to_tokens(first)
+        settings = {"batch_size": batch_size, "max_length": length, "prefix_token_id": first}
+        return HFLM(pretrained=self.model, tokenizer=self.tokenizer, **settings)
 
     def record(self) -> dict[str, Any]:
         """What only the backend can measure: nothing."""

@@ -75,6 +75,7 @@ class Backend(Text):
             tokenizer_backend="huggingface",
             trust_remote_code=self.remote,
             add_bos_token=None,
+            custom_prefix_token_id=self.first_token,
             num_concurrent=max(2, batch_size),
             max_retries=1,
             max_length=length + 1,
