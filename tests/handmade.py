@@ -13,7 +13,8 @@ MEASURED: dict[str, Any] = {"seconds": 1.0, "peak_memory_bytes": 1, "device": "c
 RESULT: dict[str, Any] = {**KEY, **MEASURED, "backend": "transformers", "export": "float"}
 ROW: dict[str, Any] = {"stderr": 0.0, "n": 1, "value": 0.0}
 LAYER: dict[str, Any] = {"site": "s", "proxy_loss": 0.0, "nearest_proxy_loss": 0.0, "snr_db": 0.0}
-CODES: dict[str, Any] = {**MEASURED, "layers": [], "transforms": [], "packed_bytes": 1, "n_weights": 1}
+SIZES = {"packed_bytes": 1, "n_weights": 1, "float_bytes": 1, "added_bytes": 0}
+CODES: dict[str, Any] = {**MEASURED, **SIZES, "layers": [], "transforms": []}
 PACKED: dict[str, Any] = {**MEASURED, "checkpoint": "checkpoint", "format": "dense", "reason": None}
 PACKED |= {"adapter": "llama", "model_type": "llama"}
 

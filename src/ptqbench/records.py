@@ -75,12 +75,18 @@ class Layer(TypedDict):
 
 
 class Codes(Manifest, Measured):
-    """A cell, or the part of it that one job made."""
+    """A cell, or the part of it that one job made.
+
+    ``packed_bytes`` and ``n_weights`` are of the quantized linears of that part; ``float_bytes`` of what stays in float
+    in the whole cell's checkpoint, ``added_bytes`` those of them that the model did not have.
+    """
 
     layers: list[Layer]
     transforms: list[dict[str, Any]]
     packed_bytes: int
     n_weights: int
+    float_bytes: int
+    added_bytes: int
     config: dict[str, Any]
     widths: dict[str, int]
 
