@@ -11,18 +11,17 @@ from ptqbench import spec
 from ptqbench.compositions import check_model, lacks, special
 from ptqbench.errors import UserError, about, did_you_mean
 from ptqbench.members import declared, members
+from ptqbench.model_checks import read_tokenizer
 from ptqbench.models.adapter import load_adapter
-from ptqbench.models.headers import parts, read_config, read_headers
+from ptqbench.models.headers import read_config
+from ptqbench.models.parts import parts
 from ptqbench.recipe import normalize, traits
 from ptqbench.task_checks import check_tasks
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 COMPRESSED_SUFFIXES = (".zst", ".xz", ".gz", ".bz2")
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 BYTES_PER_TOKEN = 16  # a text with more of them than that has enough tokens, whatever the tokenizer
 BEGINNING = 1 << 20  # characters of a text that the plan reads at most
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 def check_suite(name: str, suite: dict[str, Any], root: Path) -> None:
@@ -174,9 +173,7 @@ def _tokenizer(folder: Path) -> Any:
     files = [file for file in files if file.is_file()]
     if not files:
         return None
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(files[0]))
+    return read_tokenizer(files[0], str(folder))
 
 
 def check_revisions(config: dict[str, Any], calibrations: Iterable[str], suites: Iterable[str]) -> None:
@@ -194,34 +191,4 @@ def check_revisions(config: dict[str, Any], calibrations: Iterable[str], suites:
             raise UserError(
                 f"config: '{name}' is read from the hub, and its commit is not known here: add the lines that "
                 f"python -m ptqbench pin {name} prints"
-            )
-
-
-def read_shapes(model: str, folder: Path, vision_tower: bool = False) -> Shapes:
-    """Shapes of the linears to quantize of a local model, by checkpoint name; what is missing is named."""
-    where = f"config: models.{model}.path"
-    settings = read_config(folder, where)
-    headers = read_headers(folder, where)
-    adapter = load_adapter(settings, where).named_as(headers)
-    adapter = adapter.with_tower(settings, headers) if vision_tower else adapter
-    if not any((folder / part / name).is_file() for part in ("", *parts(folder)) for name in TOKENIZERS):
-        raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
-    found = {}
-    for block in range(adapter.n_blocks(settings)):
-        for site in adapter.sites(settings, block):
-            for linear in site.linears:
-                name = f"{adapter.prefix(block)}{linear}.weight"
-                if name not in headers:
-                    raise UserError(f"{where} is '{folder}', which lacks the tensor {name}: fetch the model again")
-                found[name] = headers[name].shape
-    return found
-
-
-def check_groups(scheme: str, group: int, model: str, shapes: Shapes) -> None:
-    """A group size divides the input channels of every linear."""
-    for name, shape in shapes.items():
-        if group > 0 and shape[1] % group:
-            raise UserError(
-                f"config: schemes.{scheme}.group_size is {group}, which does not divide the {shape[1]} input "
-                f"channels of {name} in model '{model}': choose a divisor of {shape[1]}, or -1"
             )

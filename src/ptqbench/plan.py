@@ -12,7 +12,6 @@ from ptqbench import spec
 from ptqbench.checks import (
     check_calibration,
     check_composition,
-    check_groups,
     check_mixed,
     check_revisions,
     check_scatter,
@@ -20,15 +19,17 @@ from ptqbench.checks import (
     check_suite,
     check_windows,
     is_hub_name,
-    read_shapes,
 )
 from ptqbench.config import check
+from ptqbench.digests import digests
 from ptqbench.errors import UserError, did_you_mean
 from ptqbench.image_checks import check_diagnosed, check_held_out, check_pairs, check_sight
 from ptqbench.manifest import NAME, load, withdraw_damaged
+from ptqbench.model_checks import check_context, check_groups, read_shapes
 from ptqbench.models.adapter import adapter_name
 from ptqbench.models.code import check_code
-from ptqbench.models.headers import digest, model_type, read_config, sampled_digests
+from ptqbench.models.files import model_files
+from ptqbench.models.headers import model_type, read_config
 from ptqbench.recipe import normalize
 from ptqbench.records import Codes, Diagnosis, Model, Packed, Planned, Result, Statistics, Tokens
 from ptqbench.sealed import withdrawn
@@ -53,11 +54,13 @@ class Cell(NamedTuple):
 class Plan:
     """What a config asks for. Raises :class:`UserError` for anything that could only fail later.
 
-    The config's paths begin at ``root``; the files of the ``workflow`` may be elsewhere.
+    The config's paths begin at ``root``; the files of the ``workflow`` may be elsewhere. ``state`` is the folder that
+    remembers the digests of files, if there is one.
     """
 
     config: dict[str, Any]
     root: Path = Path(".")
+    state: Path | None = None
     evaluations: list[tuple[Cell, str]] = field(default_factory=list)
     workflow: Path | None = None
 
@@ -118,8 +121,12 @@ class Plan:
 
     def weights(self, model: str) -> dict[str, str]:
         """Digests of a local model's files, so that retrained weights are noticed; none for the hub's."""
-        path = self.config["models"][model].get("path")
-        return sampled_digests(self.root / path) if path else {}
+        line = self.config["models"][model]
+        if "path" not in line:
+            return {}
+        folder = self.root / line["path"]
+        files = model_files(folder, f"config: models.{model}.path", line.get("trust_remote_code", False))
+        return {file.relative_to(folder).as_posix(): found for file, found in digests(files, self.state).items()}
 
     def texts(self, calibration: str) -> dict[str, str]:
         """The digest of a calibration set's local file."""
@@ -161,7 +168,9 @@ class Plan:
         return next((load(manifest, kind)["model_type"] for manifest, kind in made.items() if manifest.is_file()), None)
 
     def _digests(self, names: list[str]) -> dict[str, str]:
-        return {name: digest(self.root / name) for name in names if not is_hub_name(name)}
+        files = {name: self.root / name for name in names if not is_hub_name(name)}
+        found = digests(files.values(), self.state)
+        return {name: found[file] for name, file in files.items()}
 
     def _expand(self) -> list[tuple[Cell, str]]:
         found: dict[tuple[Cell, str], None] = {}
@@ -197,16 +206,15 @@ class Plan:
         cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
         suites = dict.fromkeys(suite for _, suite in self.evaluations)
         check_revisions(self.config, dict.fromkeys(cell.calibration for cell in cells), suites)
+        shapes = {model: read_shapes(model, folder, self.config["models"][model]) for model, folder in local.items()}
         for cell in cells:
             check_sight(self.config, cell, local.get(cell.model))
         for model, method in dict.fromkeys((cell.model, cell.method) for cell in cells if cell.model in local):
             schemes = [cell.scheme for cell in cells if (cell.model, cell.method) == (model, method)]
             check_composition(self.config, method, model, schemes, local[model])
-        towers = {model for model, entry in self.config["models"].items() if entry.get("vision_tower")}
         for model, folder in local.items():
             trusted = spec.model_spec(self.config, model)["trust_remote_code"]
             check_code(folder, trusted, f"config: models.{model}.path is '{paths[model]}'")
-        shapes = {model: read_shapes(model, folder, model in towers) for model, folder in local.items()}
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
             check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))
         for method, name in dict.fromkeys((cell.method, cell.scheme) for cell in cells):
@@ -217,6 +225,8 @@ class Plan:
             if "questions" in settings:
                 check_pairs(name, settings, self.root)
             else:
+                length = settings["sequence_length"]
+                check_context(f"calibration.{name}.sequence_length", length, model, local.get(model))
                 check_calibration(name, settings, model, local.get(model), self.root)
         for cell in self.diagnosed:
             check_diagnosed(self.config, cell, local.get(cell.model))
@@ -225,6 +235,7 @@ class Plan:
         )
         check_held_out(self.config, dict.fromkeys(seen), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):
+            check_context(f"suites.{name}.window", self.config["suites"][name].get("window"), model, local.get(model))
             check_windows(name, self.config["suites"][name], model, local.get(model), self.root)
         types = {model: model_type(folder, model) for model, folder in local.items()}
         for cell, suite in self.evaluations:

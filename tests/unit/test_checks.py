@@ -21,12 +21,12 @@ from ptqbench.checks import (
     BYTES_PER_TOKEN,
     check_calibration,
     check_corpus,
-    check_groups,
     check_windows,
     is_hub_name,
 )
 from ptqbench.data import corpora
 from ptqbench.errors import UserError
+from ptqbench.model_checks import check_groups
 
 
 def calibration(corpus: str, length: int) -> dict:

@@ -52,7 +52,7 @@ try:
         runtime.settle(config, BASE)
     else:
         take_over(config)
-    PLAN = Plan(config, workflow=BASE)
+    PLAN = Plan(config, workflow=BASE, state=Path(".snakemake"))
 
     # once a run, not again in every job that Snakemake starts as a process of its own
     if workflow.is_main_process:

@@ -11,7 +11,7 @@ rule prepare:
         code=code("prepare"),
         weights=weights,
     shell:
-        "python -m ptqbench.stages.prepare --spec {params.spec:q} --out {output} > {log} 2>&1"
+        "python -m ptqbench.stages.prepare --spec {params.spec:q} --state .snakemake --out {output} > {log} 2>&1"
 
 
 # calibration tokens, deterministic for a seed

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ptqbench.evaluation import launcher
 from ptqbench.evaluation.faults import text
+from ptqbench.models.files import all_weights
 
 GIB = 2**30
 WEIGHTS = re.compile(r"Model loading took ([\d.]+) GiB")
@@ -36,9 +37,9 @@ def server_memory(device: str, log: Path, checkpoint: Path, launcher_pid: int) -
         used = [int(mebibytes) for mebibytes in _gpus("memory.used")]
         weights, cache = (len(used) * float(pattern.findall(content)[-1]) * GIB for pattern in (WEIGHTS, CACHE))
         return {"weights": weights, "peak": sum(used) * 2**20 - cache}
-    files = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
+    weights = sum(file.stat().st_size for file in all_weights(checkpoint, f"checkpoint {checkpoint}"))
     peaks = (_peak(Path(f"/proc/{pid}/status")) for pid in launcher.descendants(launcher_pid))
-    return {"weights": files, "peak": sum(peaks)}
+    return {"weights": weights, "peak": sum(peaks)}
 
 
 def _peak(status: Path) -> int:

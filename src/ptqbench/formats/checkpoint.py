@@ -16,11 +16,11 @@ from torch import Tensor
 from ptqbench.atomic import atomic, write_text
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.companions import companions
-from ptqbench.models.headers import parts
+from ptqbench.models.files import INDEX, WEIGHTS
+from ptqbench.models.parts import parts
 from ptqbench.models.recomputed import is_recomputed
 
 WRITERS = 2  # shards that are written at once, and so held where their tensors are made anew
-INDEX = "model.safetensors.index.json"
 
 Replace = Callable[[str, Tensor], dict[str, Tensor]]
 
@@ -81,7 +81,7 @@ def _write_part(source: Checkpoint, folder: Path, part: str, replace: Replace, a
     with ThreadPoolExecutor(WRITERS) as threads:
         held = dict(zip(shards, threads.map(write, shards), strict=True))
     files = [folder / part / shard.name for shard in shards]
-    if len(shards) > 1:
+    if len(shards) > 1 or shards[0].name != WEIGHTS:  # transformers looks for nothing else
         places = {name: shard.name for shard, names in held.items() for name in names}
         total = sum(sum(names.values()) for names in held.values())
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ptqbench.models.files import INDEX, shards
 from ptqbench.models.headers import read_config, read_headers
-
-INDEX = "model.safetensors.index.json"
 
 
 def lacking(folder: Path) -> list[str]:
@@ -16,7 +14,7 @@ def lacking(folder: Path) -> list[str]:
     where = f"checkpoint {folder}"
     headers = read_headers(folder, where)
     index = folder / INDEX
-    needed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"]) if index.is_file() else set()
+    needed = set(shards(index, where)) if index.is_file() else set()
     settings = read_config(folder, where).get("quantization_config")
     parts = packed_parts(settings)
     for name, header in headers.items():

@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ptqbench.formats.bitstream import unpack
+from ptqbench.models.files import weight_files
 
 
 def dense(folder: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Tensor, bool]]:
     """Every tensor of a checkpoint by name, and whether it was packed; ``settings`` is its ``quantization_config``."""
     bits = widths(settings)
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder, f"checkpoint {folder}"):
         tensors = load_file(file)
         for name, tensor in tensors.items():
             linear, _, part = name.rpartition(".")

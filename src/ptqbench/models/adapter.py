@@ -12,6 +12,8 @@ from typing import Any
 from ptqbench.errors import UserError
 from ptqbench.members import members
 
+TOWER_NEEDS = ("num_hidden_layers", "intermediate_size")
+
 
 @dataclass(frozen=True)
 class Producer:
@@ -83,9 +85,9 @@ class Adapter:
     model alone, if its names there are not the checkpoint's; ``outside_writers`` are linears outside the blocks that
     write to the residual stream besides the embedding. ``other`` is the same family under other checkpoint names, and
     ``floats`` are modules in float by the part of their names that all names share. ``defaults`` are what the hub's
-    configs of the language model omit. A model with images has a ``tower``; where that is quantized too
-    (:meth:`with_tower`), its ``tower_blocks`` blocks, named by ``tower_prefix``, come before those of the language
-    model.
+    configs of the language model omit, and ``needs`` the keys of such a config that have to be there. A model with
+    images has a ``tower``; where that is quantized too (:meth:`with_tower`), its ``tower_blocks`` blocks, named by
+    ``tower_prefix``, come before those of the language model.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Adapter:
     floats: tuple[str, ...] = ()
     other: Adapter | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ("num_hidden_layers", "hidden_size", "num_attention_heads")
     tower: Tower | None = None
     tower_blocks: int = 0
     tower_prefix: str = ""
@@ -196,4 +199,13 @@ def adapter_name(config: dict[str, Any], where: str) -> str:
 def load_adapter(config: dict[str, Any], where: str = "config.json") -> Adapter:
     """The adapter for a model's ``config.json``."""
     adapter: Adapter = importlib.import_module(f"ptqbench.models.adapters.{adapter_name(config, where)}").ADAPTER
+    for key in (adapter.text, adapter.tower.config if adapter.tower else None):
+        if key and not isinstance(config.get(key), dict):
+            raise UserError(f"{where}: its config.json lacks the key '{key}', an object: add it")
+    needed = {key: adapter.text_config(config) for key in adapter.needs}
+    if adapter.tower:
+        needed |= {f"{adapter.tower.config}.{key}": config[adapter.tower.config] for key in TOWER_NEEDS}
+    for key, settings in needed.items():
+        if settings.get(key.rpartition(".")[2]) is None:
+            raise UserError(f"{where}: its config.json lacks the key '{key}': add it")
     return adapter

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ptqbench.errors import UserError
-from ptqbench.models.headers import parts
+from ptqbench.models.parts import parts
+from ptqbench.outside import read_object
 
 TOKENIZER = "tokenizer_config.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
@@ -61,7 +60,7 @@ def references(folder: Path) -> Iterator[tuple[str, str, str]]:
     """``(config, kind, module.Class)`` of every ``auto_map`` of one place; other repositories' code is not meant."""
     for config in CONFIGS:
         file = folder / config
-        found = read(file).get("auto_map") if file.is_file() else None
+        found = read_object(file, str(folder)).get("auto_map") if file.is_file() else None
         entries = found.items() if isinstance(found, dict) else [("AutoTokenizer", found)]
         for kind, value in entries:
             for reference in value if isinstance(value, list) else [value]:
@@ -75,17 +74,6 @@ def is_beside(reference: str) -> bool:
     return len(module) > 1 and all(part.isidentifier() for part in module)
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The object that a JSON file holds."""
-    try:
-        found = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{file} is no JSON object: fetch the model again")
-    return found
-
-
 def module_file(reference: str) -> str:
     """``module.py`` of ``module.Class``."""
     return f"{reference.rpartition('.')[0].replace('.', '/')}.py"
@@ -95,7 +83,8 @@ def is_other_model(config: Path, kind: str, reference: str) -> bool:
     """Whether a model's class is no version of the one that its family has."""
     if not kind.startswith("AutoModel") or config.name != CONFIGS[0]:
         return False
-    name, model_type = reference.rpartition(".")[2].lower(), str(read(config).get("model_type"))
+    model_type = str(read_object(config, str(config.parent)).get("model_type"))
+    name = reference.rpartition(".")[2].lower()
     return not name.startswith(model_type.replace("_", "").lower())
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptqbench.errors import UserError
+from ptqbench.models.files import weight_files
+from ptqbench.models.parts import PARTS, parts, places
+from ptqbench.models.settings import check_settings
+from ptqbench.outside import check_file, parse_object, read_object, shown
 
-PARTS = ("llm", "vision_tower", "mm_projector")  # folders of a model that is stored in parts, as VILA is
+IN_PARTS = "llava_llama"  # the model_type of those that are stored so
+LARGEST = 2**48  # bytes, or elements along an axis
+HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+# bits of an element, by safetensors' name of its dtype
+BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
 
 
 class Header(NamedTuple):
@@ -28,24 +40,20 @@ class Header(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tensor; its dtype's name holds how many bits an entry has (``BOOL``: a byte)."""
-        bits = re.search(r"\d+", self.dtype)
-        return math.prod(self.shape) * (int(bits.group()) if bits else 8) // 8
+        """Bytes of the tensor."""
+        return math.prod(self.shape) * BITS[self.dtype] // 8
 
 
 def read_config(folder: Path, where: str) -> dict[str, Any]:
-    """The folder's ``config.json``; ``where`` names the config key in error messages."""
-    file = folder / "config.json"
+    """The folder's ``config.json``, its counts checked; ``where`` names the config key in error messages."""
     if not folder.is_dir():
         raise UserError(f"{where}: there is no folder {folder}: give a path that exists, or a hub id with a revision")
-    if not file.is_file():
-        raise UserError(f"{where}: {folder} has no config.json: it is not a model folder")
-    try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: {file} is not JSON: {error}") from None
-    for part in parts(folder):
-        config[f"{part}_cfg"] = json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
+    config = _read_config(folder, where)
+    inside = parts(folder)
+    if (inside or config.get("model_type") == IN_PARTS) and (lost := [part for part in PARTS if part not in inside]):
+        raise UserError(f"{where}: {folder / lost[0]} has no config.json: fetch the model again, all of its parts")
+    for part in inside:
+        config[f"{part}_cfg"] = _read_config(folder / part, where)
     return config
 
 
@@ -54,57 +62,69 @@ def model_type(folder: Path, where: str) -> str:
     return str(read_config(folder, where).get("model_type"))
 
 
-def parts(folder: Path) -> list[str]:
-    """The sub-folders that hold the weights of a model stored in parts; none for others."""
-    return [part for part in PARTS if (folder / part / "config.json").is_file()]
-
-
 def read_headers(folder: Path, where: str) -> dict[str, Header]:
-    """Tensor name to header over every ``*.safetensors`` shard; truncated shards are refused by name."""
-    found = {}
-    for part in parts(folder) or [""]:
-        shards = sorted((folder / part).glob("*.safetensors"))
-        if not shards:
-            place = folder / part
-            raise UserError(f"{where}: {place} has no *.safetensors weights: download them, or convert .bin files")
-        for shard in shards:
-            for name, header in _shard_headers(shard, where).items():
-                found[f"{part}.{name}" if part else name] = header._replace(part=part)
+    """Tensor name to header over every file of the model; files that are not whole are refused by name."""
+    found: dict[str, Header] = {}
+    for part in places(folder):
+        for file in weight_files(folder / part, where):
+            for name, header in _headers(file, where).items():
+                name = f"{part}.{name}" if part else name
+                if name in found:
+                    raise UserError(
+                        f"{where}: {file} and {found[name].file.name} both have {shown(name)}: fetch the model again"
+                    )
+                found[name] = header._replace(part=part)
     return found
 
 
-def sampled_digests(folder: Path) -> dict[str, str]:
-    """File name to :func:`digest` for the files that make a model."""
-    files = sorted(path for part in ["", *parts(folder)] for path in (folder / part).iterdir())
-    kinds = (".safetensors", ".json", ".model", ".txt")
-    return {file.relative_to(folder).as_posix(): digest(file) for file in files if file.suffix in kinds}
+def _read_config(folder: Path, where: str) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.exists() and not file.is_symlink():
+        raise UserError(f"{where}: {folder} has no config.json: it is not a model folder")
+    config = read_object(file, where)
+    check_settings(config, f"{where}: {file}")
+    return config
 
 
-def digest(file: Path, whole: int = 1 << 26, samples: int = 16, width: int = 1 << 16) -> str:
-    """12 hex digits of a file's size and content; of evenly spaced chunks where it has more than ``whole`` bytes."""
-    size = file.stat().st_size
-    found = hashlib.sha256(str(size).encode())
-    starts, width = ([0], size) if size <= whole else ([size * index // samples for index in range(samples)], width)
+def _headers(file: Path, where: str) -> dict[str, Header]:
+    size = check_file(file, where).st_size
     with open(file, "rb") as stream:
-        for start in starts:
-            stream.seek(start)
-            found.update(stream.read(width))
-    return found.hexdigest()[:12]
-
-
-def _shard_headers(shard: Path, where: str) -> dict[str, Header]:
-    size = shard.stat().st_size
-    with open(shard, "rb") as stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if length + 8 > size:
-            raise UserError(f"{where}: {shard} is truncated ({size} bytes): fetch it again")
-        try:
-            content = json.loads(stream.read(length))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise UserError(f"{where}: {shard} is not a safetensors file: fetch it again") from None
-    content.pop("__metadata__", None)
-    end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
+            raise UserError(f"{where}: {file} is truncated ({size} bytes): fetch it again")
+        if length > HEADER_BYTES:
+            raise UserError(f"{where}: {file} has a header of {length} bytes, which none has: fetch it again")
+        content = stream.read(length)
+    entries = parse_object(content, f"{where}: the header of {file}")
+    entries.pop("__metadata__", None)
+    spans = sorted((*_span(entry, f"{where}: {file} says that {shown(name)}"), name) for name, entry in entries.items())
+    end = 0
+    for first, last, name in spans:
+        if first != end:
+            raise UserError(f"{where}: {file} has a gap or overlap before {shown(name)}: fetch it again")
+        end = last
     if length + 8 + end != size:
-        raise UserError(f"{where}: {shard} has {size} bytes instead of {length + 8 + end}: fetch it again")
-    return {name: Header(shard, entry["dtype"], tuple(entry["shape"])) for name, entry in content.items()}
+        raise UserError(f"{where}: {file} has {size} bytes instead of {length + 8 + end}: fetch it again")
+    return {name: Header(file, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
+
+
+def _span(entry: Any, what: str) -> tuple[int, int]:
+    """Where a tensor's bytes begin and end, after all that its entry says is found to be possible."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise UserError(f"{what} is {shown(entry)}, not dtype, shape and data_offsets: fetch it again")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise UserError(f"{what} has dtype {shown(dtype)}, which there is not: fetch it again")
+    if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
+        raise UserError(
+            f"{what} has shape {shown(shape)} at {shown(offsets)}, not sizes and two offsets: fetch it again"
+        )
+    if (offsets[1] - offsets[0]) * 8 != math.prod(shape) * BITS[dtype]:
+        raise UserError(f"{what} has shape {shown(shape)} at {shown(offsets)}, which differ in bytes: fetch it again")
+    return offsets[0], offsets[1]
+
+
+def _sizes(value: Any) -> bool:
+    """Whether a value is a list of a tensor's sizes or places."""
+    return isinstance(value, list) and all(type(size) is int and 0 <= size < LARGEST for size in value)

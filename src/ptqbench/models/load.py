@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.models.headers import parts
+from ptqbench.models.parts import parts
 from ptqbench.models.vila import IMAGE_TOKEN, Vila
 
 

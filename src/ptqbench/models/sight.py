@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from ptqbench.models.buffers import rebuild_buffers
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.models.headers import parts
+from ptqbench.models.parts import parts
 from ptqbench.models.shown import Shown
 from ptqbench.models.vila import IMAGE_TOKEN, Vila
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
+from ptqbench.models.files import weight_files
 from ptqbench.models.headers import read_config
 
 IMAGE_TOKEN = -200
@@ -126,7 +127,8 @@ class Vila(nn.Module):
         tower = AutoModel.from_pretrained(folder / "vision_tower", dtype=dtype)
         model = cls(config, llm, tower)
         model.mm_projector.to(dtype)  # not the whole: rotary frequencies stay in float32
-        model.mm_projector.load_state_dict(load_file(folder / "mm_projector" / "model.safetensors"))
+        files = weight_files(folder / "mm_projector", str(folder))
+        model.mm_projector.load_state_dict({key: t for file in files for key, t in load_file(file).items()})
         return (model, told) if output_loading_info else model
 
     def save_pretrained(self, folder: Path) -> None:

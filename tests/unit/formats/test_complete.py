@@ -10,8 +10,9 @@ import tiny
 from codes import write_packed
 from safetensors.torch import load_file, save_file
 
-from ptqbench.formats.complete import INDEX, lacking
+from ptqbench.formats.complete import lacking
 from ptqbench.formats.layout import Layout
+from ptqbench.models.files import INDEX, WEIGHTS
 
 LINEAR = "model.layers.1.mlp.down_proj"
 CASES = {
@@ -42,5 +43,7 @@ def test_any_part_of_a_linear(tmp_path: Path, case: str) -> None:
 
 def test_what_the_index_names(tmp_path: Path) -> None:
     folder = tiny.write_model(tmp_path / "model")
-    (folder / INDEX).write_text(json.dumps({"weight_map": {"model.norm.weight": "a", "model.other.weight": "b"}}))
+    (folder / INDEX).write_text(
+        json.dumps({"weight_map": dict.fromkeys(("model.norm.weight", "model.other.weight"), WEIGHTS)})
+    )
     assert lacking(folder) == ["model.other.weight"]

@@ -41,7 +41,11 @@ def test_ten_blocks_or_more_do_not_mix(tmp_path: Path) -> None:
 
 def test_families_are_found_by_their_type() -> None:
     assert adapter_name({"model_type": "qwen3"}, "x") == "llama"
-    assert load_adapter({"model_type": "mistral"}).name == "llama"
+    least = {"model_type": "mistral", "num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 1}
+    assert load_adapter(least).name == "llama"
+    for key in set(least) - {"model_type"}:
+        with pytest.raises(UserError, match=f"^m: its config.json lacks the key '{key}': add it"):
+            load_adapter({k: v for k, v in least.items() if k != key}, "m")
     with pytest.raises(
         UserError, match=r"^config: models\.m: .*model_type 'gpt5'.*choose a model of .*llama.*, or add"
     ):

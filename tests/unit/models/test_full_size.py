@@ -18,8 +18,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.core_model_loading import revert_weight_conversion
 
-from ptqbench.checks import check_groups
 from ptqbench.errors import UserError
+from ptqbench.model_checks import check_groups
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter, load_adapter, reason_for_float
 from ptqbench.models.collect import watching

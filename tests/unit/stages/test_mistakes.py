@@ -21,7 +21,7 @@ def ended(main, *arguments: object) -> str:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     out = tmp_path / "manifest.json"
     spec = canonical({"name": "m", "path": str(tmp_path / "nowhere"), "trust_remote_code": False})
-    assert "error: models.m: there is no folder" in ended(prepare.main, "--spec", spec, "--out", out)
+    assert "error: models.m.path: there is no folder" in ended(prepare.main, "--spec", spec, "--out", out)
     assert not out.exists()
 
 
@@ -29,7 +29,7 @@ def test_a_model_of_the_hub_that_cannot_be_fetched(tmp_path: Path, monkeypatch: 
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", refuse)
     spec = canonical({"name": "m", "hub": "a/b", "revision": "0" * 40, "trust_remote_code": False})
     line = ended(prepare.main, "--spec", spec, "--out", tmp_path / "manifest.json")
     assert line.startswith(f"error: models.m.hub: cannot fetch a/b@{'0' * 40} (OSError): check the id")

@@ -51,4 +51,5 @@ ADAPTER = Adapter(
     sites=sites,
     writers=("self_attn.o_proj", "*.down_proj"),
     excluded={"*.mlp.gate.weight": ROUTER},
+    needs=("num_hidden_layers", "hidden_size", "num_attention_heads", "n_routed_experts"),
 )

@@ -53,4 +53,5 @@ ADAPTER = Adapter(
     sites=sites,
     writers=("self_attn.o_proj", "*.down_proj"),
     excluded=deepseek.ADAPTER.excluded,
+    needs=("num_hidden_layers", "hidden_size", "num_attention_heads", "n_routed_experts", "qk_nope_head_dim"),
 )

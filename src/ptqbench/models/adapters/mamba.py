@@ -43,4 +43,5 @@ ADAPTER = Adapter(
     sites=sites,
     writers=("mixer.out_proj",),
     excluded=EXCLUDED,
+    needs=("num_hidden_layers", "hidden_size"),
 )

@@ -28,4 +28,5 @@ ADAPTER = Adapter(
     sites=sites,
     writers=("mixer.out_proj",),
     excluded={"*.mixer.conv1d.weight": "a depthwise convolution"},
+    needs=("num_hidden_layers", "hidden_size"),
 )

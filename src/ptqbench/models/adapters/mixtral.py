@@ -31,4 +31,5 @@ ADAPTER = Adapter(
     sites=sites,
     writers=("self_attn.o_proj", "*.w2"),
     excluded={"*.block_sparse_moe.gate.weight": ROUTER},
+    needs=("num_hidden_layers", "hidden_size", "num_attention_heads", "num_local_experts"),
 )

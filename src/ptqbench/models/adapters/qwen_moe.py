@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ptqbench.errors import UserError
 from ptqbench.models.adapter import Adapter, Site
 from ptqbench.models.adapters import deepseek, llama
 from ptqbench.models.mixture import ROUTER, mixture_sites
@@ -23,12 +24,20 @@ def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:
     mixture = mixture_sites(
         "mlp.experts",
         deepseek.PROJECTIONS,
-        int(config.get("num_experts") or config["num_local_experts"]),
+        _count(config),
         "post_attention_layernorm",
         readers,
         "mlp.shared_expert" if shared else None,
     )
     return (attention, out, *mixture)
+
+
+def _count(config: dict[str, Any]) -> int:
+    """Experts of a block, by the key of the hub's configs or that of transformers."""
+    found = config.get("num_experts") or config.get("num_local_experts")
+    if not found:
+        raise UserError("config.json lacks the key 'num_experts': add it")
+    return int(found)
 
 
 ADAPTER = Adapter(
