@@ -140,6 +140,44 @@ def documents(plan: Plan) -> list[dict[str, str]]:
     return [plan.documents(suite) for suite in ("perplexity", "pairs")]
 
 
+READ = {
+    "config.json": '{"model_type": "llama"}',
+    "generation_config.json": "{}",
+    "tokenizer.json": "{}",
+    "tokenizer_config.json": '{"chat_template": "{{ messages }}"}',
+    "special_tokens_map.json": "{}",
+    "added_tokens.json": "{}",
+    "vocab.json": "{}",
+    "merges.txt": "a b",
+    "tokenizer.model": "x",
+    "preprocessor_config.json": "{}",
+    "processor_config.json": "{}",
+    "chat_template.jinja": "x",
+    "chat_template.json": "{}",
+    "additional_chat_templates/rag.jinja": "x",
+}
+TRUSTED = ("modeling_mine.py", "other.json", "LICENSE.txt")
+UNREAD = ("README.md", ".gitattributes", "pytorch_model.bin", "image.png", "original/params.json")
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_what_a_model_depends_on_is_in_its_key(blank: Clone, tmp_path: Path, trusted: bool) -> None:
+    """Whichever file it stands in, when it comes, changes and goes; and nothing else."""
+    clone, changed = blank.copy(tmp_path / "clone"), config()
+    changed["models"]["tiny"]["trust_remote_code"] = trusted
+    plan = Plan(changed, clone.root)
+    for name in (*READ, *TRUSTED, *UNREAD):
+        file, before, first = clone.root / MODEL / name, plan.weights("tiny"), None
+        file.parent.mkdir(exist_ok=True)
+        for content in (READ.get(name, "x"), READ.get(name, "x") + " "):
+            file.write_text(content)
+            found = plan.weights("tiny")
+            is_read = name in READ or (trusted and name in TRUSTED)
+            assert {key for key in found if found[key] != before.get(key)} == ({name} if is_read else set()), name
+            assert found != first or not is_read, name
+            first = found
+
+
 def test_the_adapter_of_a_local_model_is_known_at_once(plan: Plan, blank: Clone) -> None:
     assert plan.adapter("tiny", blank.root / "results") == "llama"
 

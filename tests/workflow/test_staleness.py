@@ -197,6 +197,14 @@ def test_retrained_weights(clone: Clone) -> None:
     assert clone.stale() == everything()
 
 
+def test_what_is_read_beside_the_weights(clone: Clone) -> None:
+    for name in ("README.md", ".gitattributes", "LICENSE.txt", "modeling_mine.py"):
+        (clone.root / clones.MODEL / name).write_text("other words")
+    assert clone.stale() == set()
+    (clone.root / clones.MODEL / "chat_template.jinja").write_text("{{ messages }}")
+    assert clone.stale() == everything()
+
+
 def test_the_text_to_calibrate_on(clone: Clone) -> None:
     (clone.root / clones.TRAIN).write_text(tiny.text(3000, seed=3))
     assert clone.stale() == {("calibrate", "tiny/text"), ("statistics", "tiny/text")} | quantized()

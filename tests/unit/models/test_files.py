@@ -158,7 +158,7 @@ NAMES = {
     "modeling_mine.py": None,
     "README.md": False,
     ".gitattributes": False,
-    "LICENSE.txt": False,
+    "LICENSE.txt": None,
     "image.png": False,
     "pytorch_model.bin": False,
     "original/params.json": False,

@@ -13,7 +13,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ptqbench.checks import read_shapes
+from ptqbench.model_checks import read_shapes
 from ptqbench.pocket.__main__ import main
 from ptqbench.pocket.train import Schedule, batches, optimizer_for, train
 
@@ -116,7 +116,7 @@ def test_the_program_writes_a_model_that_the_benchmark_takes(tmp_path: Path) -> 
     assert model.dtype == torch.bfloat16
     assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(out)) == 300
     assert model.config.bos_token_id == AutoTokenizer.from_pretrained(out).bos_token_id
-    assert len(read_shapes("smallest", out)) == 2 * 7
+    assert len(read_shapes("smallest", out, {})) == 2 * 7
     card = (out / "README.md").read_text()
     assert "# smallest-llama" in card
     assert "Random sentences." in card

@@ -12,10 +12,10 @@ import tiny_models
 import torch
 
 from ptqbench import spec
-from ptqbench.checks import read_shapes
 from ptqbench.data.images import write_items
 from ptqbench.evaluation.backends.transformers import decompression
 from ptqbench.manifest import canonical, load
+from ptqbench.model_checks import read_shapes
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.stages import calibrate, evaluate, export, prepare, quantize, statistics
@@ -123,7 +123,7 @@ def test_the_planner_knows_every_linear(family: Any) -> None:
     _, root, _ = family
     checkpoint = Checkpoint(root / "model")
     sites = [site for b in range(checkpoint.n_blocks) for site in checkpoint.adapter.sites(checkpoint.config, b)]
-    assert len(read_shapes("tiny", root / "model")) == sum(len(site.linears) for site in sites)
+    assert len(read_shapes("tiny", root / "model", {})) == sum(len(site.linears) for site in sites)
 
 
 def test_int8_activations(family: Any) -> None:
