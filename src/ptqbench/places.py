@@ -6,6 +6,7 @@ Paths are joined by their text: ``..`` behind a linked folder leads back to wher
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,15 @@ from typing import Any
 from ptqbench.records import Model, Packed
 
 SNAPSHOT, CHECKPOINT = "snapshot", "checkpoint"
+
+
+def check_folders(*folders: Path) -> None:
+    """Raise :class:`OSError` for a folder to write into that is none, or is not this user's to write."""
+    for folder in folders:
+        if os.path.lexists(folder):
+            number = errno.EACCES if folder.is_dir() else errno.ENOTDIR
+            if number == errno.ENOTDIR or not os.access(folder, os.W_OK | os.X_OK):
+                raise OSError(number, os.strerror(number), str(folder))
 
 
 def model_folder(manifest: Path, model: Model) -> Path:

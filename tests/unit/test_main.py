@@ -45,6 +45,15 @@ def test_none(report: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "--report", report, "--memory", "1KB").startswith("none, because")
 
 
+@pytest.mark.parametrize("content", [b"", b"x" * 100, b"PAR1" * 30])
+@pytest.mark.parametrize("command", ["recommend", "compare"])
+def test_a_table_that_is_none_is_one_line(report: str, command: str, content: bytes) -> None:
+    (Path(report) / "results.parquet").write_bytes(content)
+    arguments = ["recommend", "--report", report] if command == "recommend" else ["compare", report, report]
+    with pytest.raises(SystemExit, match=r"^error: [^\n]*: run snakemake again$"):
+        main(arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

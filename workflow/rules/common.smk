@@ -17,6 +17,7 @@ from ptqbench.formats import choice
 from ptqbench.locks import enter
 from ptqbench.manifest import canonical
 from ptqbench.plan import Cell, Plan
+from ptqbench.places import check_folders
 from ptqbench.recipe import FLOAT, modules, normalize, reads_statistics
 from ptqbench.records import Planned
 from ptqbench.reporting.names import diagnosis_pages
@@ -49,6 +50,7 @@ LOGS = "logs"
 try:
     if workflow.is_main_process:
         check_torch()
+        check_folders(Path(RESULTS), Path(LOGS), Path("reports"))
         runtime.settle(config, BASE)
     else:
         take_over(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ptqbench.errors import UserError
+from ptqbench.errors import UserError, short
 
 
 def read(report: Path, name: str) -> pl.DataFrame:
@@ -14,4 +14,7 @@ def read(report: Path, name: str) -> pl.DataFrame:
     file = report / f"{name}.parquet"
     if not file.is_file():
         raise UserError(f"there is no {file}: run snakemake first, or name the report's folder (--report)")
-    return pl.read_parquet(file)
+    try:
+        return pl.read_parquet(file)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{file} is no table of a report ({short(error, 120)}): run snakemake again") from error
