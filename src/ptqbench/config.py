@@ -34,7 +34,7 @@ def check(config: dict[str, Any], schema_file: Path) -> None:
 def hand_on(config: dict[str, Any], state: Path) -> None:
     """Write a run's configuration where its jobs find it, on other hosts too, and name the file to them."""
     text = json.dumps(config)  # keys in the user's order, which the report keeps
-    file = state / f"ptqbench-config-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    file = state / handed(text.encode())
     state.mkdir(exist_ok=True)
     write_text(file, text)
     os.environ[VARIABLE] = str(file)
@@ -50,5 +50,14 @@ def take_over(config: dict[str, Any]) -> None:
             f"the variable {VARIABLE} did not reach this job: let the cluster pass the environment on to jobs "
             "(SLURM: sbatch --export=ALL, and no SBATCH_EXPORT=NONE)"
         )
+    file = Path(os.environ[VARIABLE])
+    data = file.read_bytes()
+    if file.name != handed(data):
+        raise UserError(f"{file} is not what the run wrote, whose name is its digest: run snakemake again")
     config.clear()
-    config.update(json.loads(Path(os.environ[VARIABLE]).read_text(encoding="utf-8")))
+    config.update(json.loads(data))
+
+
+def handed(data: bytes) -> str:
+    """The name of the file that hands a configuration on."""
+    return f"ptqbench-config-{hashlib.sha256(data).hexdigest()[:12]}.json"

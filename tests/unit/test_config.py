@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from clone import REPOSITORY, config
+from mutations import damage
 
 from ptqbench import schema
 from ptqbench.config import VARIABLE, check, hand_on, take_over
@@ -144,6 +145,17 @@ def test_a_job_takes_over_the_configuration_of_its_run(tmp_path: Path, monkeypat
     take_over(found)
     assert found == given
     assert list(found["methods"]) == ["z", "a"]
+
+
+@pytest.mark.parametrize("index", range(13))
+def test_a_configuration_that_is_damaged_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    hand_on({**config(), "sealed": 1}, tmp_path)
+    damage(Path(os.environ[VARIABLE]), index)
+    with pytest.raises(UserError, match=r"json is not what the run wrote, whose name is its digest: run snakemake"):
+        take_over({})
 
 
 def test_runs_do_not_overwrite_each_others_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
