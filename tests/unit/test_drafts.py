@@ -21,7 +21,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 def planned(draft: Draft) -> Plan:
     """The plan of a draft's text, which makes every check that needs no work."""
-    return Plan(yaml.safe_load(text_of(draft, "a test")), home())
+    return Plan(yaml.safe_load(text_of(draft, "a test")), workflow=home())
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
