@@ -91,6 +91,18 @@ class Codes(Manifest, Measured):
     widths: dict[str, int]
 
 
+class Quantized(TypedDict):
+    """What the report says of the codes of a checkpoint; none for the float model's."""
+
+    layers: list[Layer]
+    packed_bytes: int
+    n_weights: int
+    seconds: float
+    peak_memory_bytes: int | None
+    added_bytes: int
+    float_bytes: int
+
+
 class Packed(Manifest, Measured):
     """A checkpoint folder; ``checkpoint`` is its path from the manifest's folder, None for a local model as it is."""
 
@@ -101,7 +113,10 @@ class Packed(Manifest, Measured):
     reason: str | None
     weight_bytes: int
     packed_weight_bytes: int
+    dtype: str
+    n_parameters: int
     dense_part: NotRequired[str]
+    quantized: NotRequired[Quantized]
 
 
 class Diagnosis(Manifest, Measured):
@@ -116,13 +131,35 @@ class Row(TypedDict):
     value: float
     stderr: float
     n: int
+    window: NotRequired[int]
+    asked: NotRequired[bool]
+    leaves: NotRequired[dict[str, float]]
     items: NotRequired[list[float]]
     logprobs: NotRequired[list[list[float]]]
+
+
+class Reported(TypedDict):
+    """What a result says of its checkpoint, so that the report needs no other file of the cell."""
+
+    code: dict[str, str]
+    versions: dict[str, str]
+    checkpoint: str | None
+    adapter: str
+    model_type: str
+    format: str
+    reason: str | None
+    weight_bytes: int
+    packed_weight_bytes: int
+    dtype: str
+    n_parameters: int
+    dense_part: NotRequired[str]
+    quantized: NotRequired[Quantized]
 
 
 class Result(Key, Measured):
     """One suite on one checkpoint."""
 
+    cell: Reported
     backend: str
     export: str
     rows: list[Row]

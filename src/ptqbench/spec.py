@@ -13,7 +13,7 @@ from ptqbench.recipe import FLOAT, normalize
 
 Config = dict[str, Any]
 BESIDE = ("family", "gpus")  # of a model: nothing that is made of it depends on them
-FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "bf16", "none"
+FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "float", "none"
 HELD_OUT = {"windows": 16, "length": 256}
 GRID = {"group_size": -1, "symmetric": False}
 FLOAT_BITS = {"bits": 16, "group_size": -1, "symmetric": True}

@@ -17,7 +17,7 @@ from ptqbench import spec
 from ptqbench.errors import UserError
 from ptqbench.plan import Cell, Plan
 
-BASELINE = Cell("tiny", "none", "float", "bf16")
+BASELINE = Cell("tiny", "none", "float", "float")
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_what_can_be_served(backend: str) -> None:
     for scheme in schemes:
         check(given, "gptq", scheme, "perplexity", "llama")
     check(given, "smooth", "w8", "perplexity", "llama")
-    check_serving(given, ("tiny", "none", "float", "bf16"), "perplexity", "llama")
+    check_serving(given, ("tiny", "none", "float", "float"), "perplexity", "llama")
 
 
 def test_a_suite_of_another_backend_reads_dense_twins() -> None:

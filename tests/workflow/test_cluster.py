@@ -12,7 +12,7 @@ import pytest
 import yaml
 from clone import TEST, Clone, make, one_cell
 
-FLOAT = "results/eval/tiny/none/float/bf16/perplexity.json"
+FLOAT = "results/eval/tiny/none/float/float/perplexity.json"
 PRESET = {**one_cell(), "suites": {"perplexity": {"kind": "perplexity", "corpora": {"other": TEST}, "limit": 2}}}
 
 

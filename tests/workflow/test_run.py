@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from clone import Clone, jobs
 
-CELLS = {("none", "float", "bf16"), *(("text", m, s) for m in ("rtn", "gptq") for s in ("w4g32", "w2g32"))}
+CELLS = {("none", "float", "float"), *(("text", m, s) for m in ("rtn", "gptq") for s in ("w4g32", "w2g32"))}
 RESULTS = {
     "model": pl.String,
     "calibration": pl.String,
@@ -22,6 +22,10 @@ RESULTS = {
     "value": pl.Float64,
     "stderr": pl.Float64,
     "n": pl.Int64,
+    "window": pl.Int64,
+    "asked": pl.Boolean,
+    "leaves": pl.List(pl.String),
+    "weights": pl.List(pl.Float64),
 }
 CELL_COLUMNS = {
     "model": pl.String,
@@ -44,6 +48,14 @@ CELL_COLUMNS = {
     "checkpoint": pl.String,
     "served_bytes": pl.Int64,
     "serve_flags": pl.List(pl.String),
+    "serve": pl.String,
+    "range": pl.String,
+    "dtype": pl.String,
+    "dense": pl.String,
+    "n_parameters": pl.Int64,
+    "added_bytes": pl.Int64,
+    "float_bytes": pl.Int64,
+    "checkpoint_bits_per_parameter": pl.Float64,
 }
 
 
@@ -73,7 +85,7 @@ def test_every_evaluation_is_there(results: pl.DataFrame) -> None:
     assert perplexity["n"].to_list() == [4] * len(CELLS)
     assert perplexity["value"].is_between(1, 1e6).all()
     accuracy = results.filter(pl.col("suite") == "pairs", pl.col("metric") == "acc")
-    assert set(accuracy.select("method", "scheme").iter_rows()) == {("float", "bf16"), ("gptq", "w4g32")}
+    assert set(accuracy.select("method", "scheme").iter_rows()) == {("float", "float"), ("gptq", "w4g32")}
     assert (accuracy["value"] * 4 % 1 == 0).all()  # right answers among four
     assert results["stderr"].is_finite().all()
 
@@ -86,7 +98,7 @@ def test_the_baseline_went_through_the_same_rule(finished: Clone) -> None:
     evaluated = {
         wildcards for rule, wildcards in jobs((finished.root / "output.txt").read_text()) if rule == "evaluate"
     }
-    assert "tiny/none/float/bf16/perplexity" in evaluated
+    assert "tiny/none/float/float/perplexity" in evaluated
     assert len(evaluated) == 7
 
 
@@ -94,12 +106,13 @@ def test_compensation_lowers_the_proxy_loss(cells: pl.DataFrame) -> None:
     loss = {(row["method"], row["scheme"]): row["proxy_loss"] for row in cells.iter_rows(named=True)}
     assert loss["gptq", "w2g32"] < loss["rtn", "w2g32"]
     assert loss["gptq", "w4g32"] < loss["rtn", "w4g32"]
-    assert loss["float", "bf16"] is None
+    assert loss["float", "float"] is None
 
 
 def test_bits_count_scales_and_zeros(cells: pl.DataFrame) -> None:
     bits = {row["scheme"]: row["bits_per_weight"] for row in cells.iter_rows(named=True)}
-    assert bits == {"bf16": 16.0, "w4g32": pytest.approx(4 + 20 / 32), "w2g32": pytest.approx(2 + 18 / 32)}
+    assert cells.filter(method="float")["dtype"].to_list() == ["bfloat16"]
+    assert bits == {"float": 16.0, "w4g32": pytest.approx(4 + 20 / 32), "w2g32": pytest.approx(2 + 18 / 32)}
 
 
 def test_the_page_and_the_summary_name_every_cell(finished: Clone) -> None:

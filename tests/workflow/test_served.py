@@ -42,7 +42,7 @@ def test_a_server_that_dies_of_a_suite_costs_that_suite_only(served: Clone, tmp_
     again = served.snakemake(FAKE_VLLM="", FAKE_VLLM_PIDS=str(pids))
     assert again.returncode == 0, again.stdout
     evaluated = {wildcards for rule, wildcards in jobs(again.stdout) if rule == "evaluate"}
-    assert evaluated == {"tiny/none/float/bf16/pairs", "tiny/text/gptq/w4g32/pairs"}
+    assert evaluated == {"tiny/none/float/float/pairs", "tiny/text/gptq/w4g32/pairs"}
     assert (served.root / RESULT / "pairs.json").is_file()
     assert not [pid for pid in started(pids) if alive(pid)]
     assert served.stale() == set()

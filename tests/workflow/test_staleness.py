@@ -10,13 +10,14 @@ from itertools import product
 from pathlib import Path
 
 import clone as clones
+import polars as pl
 import pytest
 import tiny
 from clone import Clone, Job, config
 
 GPTQ = "src/ptqbench/rounding/gptq.py"
 SCHEMES = ("w4g32", "w2g32")
-FLOAT = "none/float/bf16"
+FLOAT = "none/float/float"
 
 
 def cell(method: str, scheme: str, model: str = "tiny", suites: tuple[str, ...] = ("perplexity",)) -> set[Job]:
@@ -225,6 +226,27 @@ def test_touched_files(clone: Clone) -> None:
         for file in (clone.root / name).rglob("*"):
             file.touch()
     assert clone.stale() == set()
+
+
+def test_the_report_reads_nothing_but_its_inputs(clone: Clone) -> None:
+    """What was deleted to save space is not missed, and not made again."""
+    kept = [path for name in ("cells", "layers", "scores") for path in [clone.root / f"reports/{name}.parquet"]]
+    before = [pl.read_parquet(path) for path in kept]
+    for name in ("calibration", "statistics", "quantized", "packed"):
+        shutil.rmtree(clone.root / "results" / name)
+    run = clone.snakemake("--forcerun", "report")
+    assert run.returncode == 0, run.stdout
+    assert clones.jobs(run.stdout) == {("report", ""), ("all", "")}
+    for path, table in zip(kept, before, strict=True):
+        assert pl.read_parquet(path).equals(table), path
+
+
+def test_a_result_that_was_made_anew(clone: Clone) -> None:
+    """The report follows each of its inputs."""
+    (clone.root / f"results/eval/tiny/{FLOAT}/pairs.json").unlink()
+    run = clone.snakemake("--dry-run")
+    assert ("report", "") in clones.jobs(run.stdout)
+    assert clone.stale() == {("evaluate", f"tiny/{FLOAT}/pairs")}
 
 
 def test_intermediates_deleted_to_save_space(clone: Clone) -> None:

@@ -16,7 +16,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     constrain(parser)
     parser.add_argument("--task", action="append", default=[], help="corpus or suite that counts; all by default")
     parser.add_argument("--tokens-per-second", type=float, help="generation speed for one user, at least")
-    parser.add_argument("--model", help="only cells of this model")
+    parser.add_argument("--model", help="only this model; without it each is answered by itself")
     preferences = ("quality", "size", "speed")
     parser.add_argument("--prefer", choices=preferences, default="quality", help="what the best cell is best at")
     parser.add_argument("--report", type=Path, default=Path("reports"), help="folder of the report")
@@ -25,11 +25,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def constrain(parser: argparse.ArgumentParser) -> None:
     """What has to hold, as `run` asks for it too."""
     parser.add_argument("--memory", help="bytes that the weights may take, such as 24GB")
-    parser.add_argument("--max-drop", help="share of the float model's quality that may go, such as 1%%")
+    parser.add_argument("--max-drop", help="share of the float model's quality that may go at most, such as 1%%")
 
 
 def lines(args: argparse.Namespace) -> list[str]:
-    """What it prints."""
+    """What it prints: an answer for each model, as no model's loss says anything of another's."""
     import polars as pl
 
     from ptqbench.errors import UserError
@@ -43,16 +43,13 @@ def lines(args: argparse.Namespace) -> list[str]:
         parse_share,
         recommend,
     )
-    from ptqbench.spec import FLOAT_METHOD
 
     tables = {name: read(args.report, name) for name in ("cells", "scores", "results", "pairs")}
-    cells = tables["cells"]
-    if args.model and args.model not in cells["model"]:
-        raise UserError(f"--model is '{args.model}': the report has {', '.join(cells['model'].unique().sort())}")
-    chosen = cells.filter(pl.col("model") == args.model) if args.model else cells
-    measured = tables["scores"]["score"].unique(maintain_order=True).to_list()
+    models = tables["cells"]["model"].unique(maintain_order=True).to_list()
+    if args.model and args.model not in models:
+        raise UserError(f"--model is '{args.model}': the report has {', '.join(sorted(models))}")
     constraints = Constraints(
-        scores=chosen_scores(args.task, measured),
+        scores=chosen_scores(args.task, tables["scores"]),
         memory=parse_bytes(args.memory) if args.memory else None,
         max_drop=parse_share(args.max_drop) if args.max_drop else None,
         tokens_per_second=args.tokens_per_second,
@@ -60,9 +57,12 @@ def lines(args: argparse.Namespace) -> list[str]:
         named=bool(args.task),
     )
     stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
-    found = recommend(candidates(chosen, tables["scores"], tables["results"]), constraints, stderrs)
-    said = answer(found, constraints)
-    small = chosen.filter(pl.col("method") == FLOAT_METHOD, pl.col("served_bytes") <= (constraints.memory or 0))
-    return said + [
-        f"note    the unquantized {model} fits into that memory, and loses nothing" for model in small["model"]
-    ]
+    cells = candidates(tables["cells"], tables["scores"], tables["results"])
+    told: list[str] = []
+    for model in [args.model] if args.model else models:
+        own = tables["scores"].filter(pl.col("model") == model)
+        absent = [word for word in args.task if word not in {*own["score"], *own["suite"], *own["task"]}]
+        found = recommend([cell for cell in cells if cell.model == model], constraints, stderrs)
+        said = [f"none, because {model} was not measured on {absent[0]}"] if absent else answer(found, constraints)
+        told += [*([""] if told else []), *([] if args.model or len(models) == 1 else [f"model   {model}"]), *said]
+    return told

@@ -26,7 +26,9 @@ def longest(suite: dict[str, Any], context: int) -> int:
 
 
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows ``task, metric, value, stderr, n, items`` for every corpus: perplexity and bits per byte, over windows.
+    """Rows ``task, metric, value, stderr, n, window, items`` for every corpus: perplexity and bits per byte.
+
+    They are means over windows of ``window`` tokens.
 
     ``items``, on perplexity's row, holds each window's mean loss in nats, for comparisons window by window. With
     ``keep_logprobs`` that row also has ``logprobs``, a list of nats for each window's tokens but the first: two
@@ -50,7 +52,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         losses = tokenwise.mean(1)
         value, stderr = perplexity(losses)
         bits = [bits_per_byte(nats, len(tokens), len(text.encode())) for nats in (losses.mean().item(), error(losses))]
-        common = {"task": name, "n": len(losses), "documents": len(read.documents)}
+        common = {"task": name, "n": len(losses), "window": length, "documents": len(read.documents)}
         kept: dict[str, Any] = {"items": losses.tolist()}
         if suite.get("keep_logprobs"):
             kept["logprobs"] = (-tokenwise).round(decimals=DIGITS).tolist()

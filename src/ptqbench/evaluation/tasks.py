@@ -20,7 +20,11 @@ def longest(suite: dict[str, Any], context: int) -> int:
 
 
 def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows ``task, metric, value, stderr, n, items`` for every task and metric; a group's mean is the group's row."""
+    """Rows ``task, metric, value, stderr, n, asked, items`` for every task and metric.
+
+    ``asked``: the suite's score is over this row's task, and not only through a group that has it; a group's row has
+    ``leaves``, the weight of each task in its mean.
+    """
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -30,10 +34,11 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     for task in suite["tasks"]:
         if task not in manager.all_tasks:
             raise UserError(f"suites.{suite['name']}.tasks names '{task}'{_near(task, manager.all_tasks)}")
-    loaded = keeping(manager)
+    loaded = _load(manager, suite)
+    groups = loaded["groups"]
     found = lm_eval.simple_evaluate(
         model=backend.harness(suite.get("batch_size", 16), longest(suite, backend.context)),
-        tasks=suite["tasks"],
+        tasks=roots(loaded),
         task_manager=manager,
         num_fewshot=suite.get("num_fewshot"),
         limit=suite.get("limit"),
@@ -41,21 +46,13 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
         log_samples=True,
         verbosity="WARNING",
     )
-    read = {name: of_the_hub(task) for one in loaded for name, task in one["tasks"].items()}
-    made = [row for task, metrics in found["results"].items() for row in rows(task, metrics, found)]
-    return [{**row, "dataset": read[row["task"]]} if read.get(row["task"]) else row for row in made]
-
-
-def keeping(manager: Any) -> list[Any]:
-    """What a manager will load, in a list that fills: which data the tasks had is part of the result."""
-    load, kept = manager.load, list[Any]()
-
-    def loading(*names: Any, **settings: Any) -> Any:
-        kept.append(load(*names, **settings))
-        return kept[-1]
-
-    manager.load = loading
-    return kept
+    asked = {name for item in roots(loaded) for name in scored(item)}
+    read = {name: of_the_hub(task) for name, task in loaded["tasks"].items()}
+    return [
+        {**row, "asked": task in asked, **({"dataset": read[task]} if read.get(task) else {})}
+        for task, metrics in found["results"].items()
+        for row in rows(task, metrics, found, groups.get(task))
+    ]
 
 
 def of_the_hub(task: Any) -> dict[str, Any] | None:
@@ -68,7 +65,31 @@ def of_the_hub(task: Any) -> dict[str, Any] | None:
     return {"path": task.config.dataset_path, "name": task.config.dataset_name, "commits": commits, "splits": prints}
 
 
-def rows(task: str, metrics: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
+def roots(loaded: dict[str, Any]) -> list[Any]:
+    """What no group holds, of lm-eval's ``{"tasks": …, "groups": …}``: what was asked, a tag's tasks for the tag."""
+    items = loaded["groups"] | loaded["tasks"]
+    held = {child for group in loaded["groups"].values() for child in group.child_names}
+    return [item for name, item in items.items() if name not in held]
+
+
+def scored(item: Any) -> list[str]:
+    """The tasks that an asked item's score is over: itself; of a group that aggregates nothing, its members."""
+    if not hasattr(item, "child_names"):
+        return [item.task_name]
+    return [item.name] if item.has_aggregation else [name for child in item for name in scored(child)]
+
+
+def weights(group: Any, metric: str, filtered: str, results: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """The weight in a group's mean of each task, at any depth, that has the metric; as lm-eval takes them."""
+    key = f"{metric},{filtered}"
+    rules = [one for one in group.aggregate_metric_list if one.metric == metric]
+    rule = [one for one in rules if one.filter_list is None or filtered in one.filter_list][-1]
+    leaves = [task.task_name for task in group.get_all_tasks() if key in results[task.task_name]]
+    sizes = {leaf: results[leaf]["sample_len"] if rule.weight_by_size else 1 for leaf in leaves}
+    return {leaf: size / sum(sizes.values()) for leaf, size in sizes.items()}
+
+
+def rows(task: str, metrics: dict[str, Any], found: dict[str, Any], group: Any = None) -> list[dict[str, Any]]:
     """lm-eval's ``{"acc,none": …, "acc_stderr,none": …}`` as long rows; ``items`` are the documents' scores."""
     n = found.get("n-samples", {}).get(task, {}).get("effective") or metrics.get("sample_len") or 0
     made = []
@@ -79,6 +100,8 @@ def rows(task: str, metrics: dict[str, Any], found: dict[str, Any]) -> list[dict
         stderr = metrics.get(f"{metric}_stderr,{filtered}")
         name = metric if filtered == "none" else f"{metric}[{filtered}]"
         row = {"task": task, "metric": name, "value": float(value), "stderr": _number(stderr), "n": int(n)}
+        if group is not None:
+            row["leaves"] = weights(group, metric, filtered, found["results"])
         items = item_scores(found.get("samples", {}).get(task, []), metric, filtered)
         made.append({**row, "items": items} if items else row)
     return made
@@ -90,6 +113,19 @@ def item_scores(samples: list[dict[str, Any]], metric: str, filtered: str) -> li
     scores = [sample.get(metric) for sample in own]
     numbers = [float(score) for score in scores if isinstance(score, int | float)]
     return numbers if len(numbers) == len(scores) else []
+
+
+def _load(manager: Any, suite: dict[str, Any]) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = manager.load(suite["tasks"])
+    except ValueError as error:
+        if not str(error).startswith("Duplicate task"):
+            raise
+        raise UserError(
+            f"suites.{suite['name']}.tasks asks for a task twice ({error}): name the group or its task, or make two "
+            "suites"
+        ) from None
+    return loaded
 
 
 def _number(value: Any) -> float:

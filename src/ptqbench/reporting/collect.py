@@ -1,19 +1,22 @@
-"""From the artifacts of a plan to two tables whose schemas are a contract: ``results`` and ``cells``."""
+"""From the results of a plan to tables whose schemas are a contract; a result tells of its cell too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from ptqbench.errors import UserError
-from ptqbench.manifest import load, read_result
+from ptqbench.formats.choice import served
+from ptqbench.formats.layout import Layout
+from ptqbench.manifest import NAME, read_result
 from ptqbench.members import members
 from ptqbench.places import checkpoint_folder
 from ptqbench.recipe import strategy
-from ptqbench.records import Codes, Packed
+from ptqbench.records import Packed
+from ptqbench.reporting.scores import CellKey, identifier
+from ptqbench.reporting.tables import KEY
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -28,6 +31,10 @@ RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "value": pl.Float64,
     "stderr": pl.Float64,
     "n": pl.Int64,
+    "window": pl.Int64,
+    "asked": pl.Boolean,
+    "leaves": pl.List(pl.String),
+    "weights": pl.List(pl.Float64),
 }
 ITEMS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -61,106 +68,157 @@ CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "served_bytes": pl.Int64,
     "checkpoint": pl.String,
     "serve_flags": pl.List(pl.String),
+    "serve": pl.String,
+    "range": pl.String,
+    "dtype": pl.String,
+    "dense": pl.String,
+    "n_parameters": pl.Int64,
+    "added_bytes": pl.Int64,
+    "float_bytes": pl.Int64,
+    "checkpoint_bits_per_parameter": pl.Float64,
 }
 
-Evaluation = dict[str, Any]  # {"cell": [model, calibration, method, scheme], "suite": name, "spec": …}
+SERVERS = ("vllm-cuda", "vllm-cpu")
+BITS = {"float64": 64, "float32": 32}  # of a weight; 16 in all other types that models have
 
 
-def results_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
-    """Long form: one row per cell, suite, task and metric."""
+class Evaluated(NamedTuple):
+    """One suite's result on one cell."""
+
+    cell: CellKey
+    suite: str
+    file: Path
+    content: dict[str, Any]
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The cell as columns."""
+        return dict(zip(KEY, self.cell, strict=True))
+
+
+def read_results(evaluations: list[dict[str, Any]], root: Path) -> list[Evaluated]:
+    """Every result of a plan, each ``{"cell": [model, calibration, method, scheme], "suite": name, "spec": …}``."""
+    found = []
+    for one in evaluations:
+        model, calibration, method, scheme = one["cell"]
+        file = root / "eval" / "/".join(one["cell"]) / f"{one['suite']}.json"
+        content = read_result(file)
+        if content["spec"] != one["spec"]:
+            raise UserError(f"{file} was made from another configuration than the present one: run snakemake again")
+        found.append(Evaluated((model, calibration, method, scheme), one["suite"], file, content))
+    return found
+
+
+def results_table(found: list[Evaluated]) -> pl.DataFrame:
+    """Long form: one row per cell, suite, task and metric.
+
+    ``window`` is a perplexity's, in tokens; ``asked`` is false for a task that only a group of the suite has;
+    a group's value is the mean over its ``leaves`` by their ``weights``.
+    """
     rows = []
-    for key, suite, content in _contents(evaluations, root):
-        shared = {**key, "backend": content["backend"], "export": content["export"], "suite": suite}
-        rows += [{**shared, **{name: row[name] for name in row if name in RESULTS}} for row in content["rows"]]
+    for one in found:
+        shared = {**one.key, "backend": one.content["backend"], "export": one.content["export"], "suite": one.suite}
+        for row in one.content["rows"]:
+            parts = row.get("leaves")
+            leaves = {"leaves": list(parts), "weights": list(parts.values())} if parts else {"leaves": None}
+            rows.append({**shared, **{name: row[name] for name in row if name in RESULTS}, **leaves})
     return pl.DataFrame(rows, schema=RESULTS)
 
 
-def items_table(evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
+def items_table(found: list[Evaluated]) -> pl.DataFrame:
     """One row per cell, suite, task, metric and item: a window's mean loss in nats, or a document's score."""
     frames = [pl.DataFrame(schema=ITEMS)]
-    for key, suite, content in _contents(evaluations, root):
-        for row in content["rows"]:
+    for one in found:
+        for row in one.content["rows"]:
             values = row.get("items", [])
-            shared = {**key, "suite": suite, "task": row["task"], "metric": row["metric"]}
+            shared = {**one.key, "suite": one.suite, "task": row["task"], "metric": row["metric"]}
             columns = {name: pl.lit(value) for name, value in shared.items()}
             numbers = {"item": range(len(values)), "value": values}
             frames.append(pl.DataFrame(numbers, schema_overrides=ITEMS).with_columns(**columns).select(*ITEMS))
     return pl.concat(frames)
 
 
-def _contents(evaluations: list[Evaluation], root: Path) -> Iterator[tuple[dict[str, str], str, dict[str, Any]]]:
-    """Each evaluation's cell, suite and result."""
-    for evaluation in evaluations:
-        file = root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
-        content = read_result(file)
-        _same_spec(content["spec"], evaluation["spec"], file)
-        key = dict(zip(("model", "calibration", "method", "scheme"), evaluation["cell"], strict=True))
-        yield key, evaluation["suite"], content
-
-
-def cells_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
+def cells_table(cells: list[dict[str, Any]], found: list[Evaluated], root: Path) -> pl.DataFrame:
     """One row per cell, the float baseline included; ``cells``: ``{"cell": […], "spec": export spec, "family": …}``.
 
     ``bits`` is null for a mixed scheme; ``structure`` is what the model's adapter declares. ``checkpoint_bytes``
-    counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not.
+    counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not, and ``dense`` says why it is.
+    ``serve_flags`` is what ``vllm serve`` was given, null where no suite ran on it; ``serve`` the whole line, null
+    where the choice table says that vLLM does not serve the checkpoint.
     """
-    rows = [{**_cell_row(cell["cell"], cell["spec"], root), "family": cell["family"]} for cell in cells]
+    records, flags = _records(found), _flags(found)
+    rows = []
+    for one in cells:
+        model, calibration, method, scheme = one["cell"]
+        cell: CellKey = (model, calibration, method, scheme)
+        row = _cell_row(cell, one["spec"], records[cell])
+        packed: Packed = {**records[cell], "spec": one["spec"]}  # type: ignore[typeddict-item]
+        row["checkpoint"] = str(checkpoint_folder(root / "packed" / identifier(cell) / NAME, packed))
+        row |= {"family": one["family"], "serve_flags": flags.get(cell)}
+        given = serving_flags(one["spec"], records[cell]) if cell not in flags else flags[cell]
+        if given is not None:
+            row["serve"] = " ".join(["vllm serve", row["checkpoint"], *given])
+        rows.append(row)
     return pl.DataFrame(rows, schema=CELLS)
 
 
-def with_serve_flags(cells: pl.DataFrame, evaluations: list[Evaluation], root: Path) -> pl.DataFrame:
-    """Fill ``serve_flags`` with what ``vllm serve`` was given, where a suite ran on it; null where none did."""
-    flags = {}
-    for key, _, content in _contents(evaluations, root):
-        if content["backend"].startswith("vllm"):
-            flags[tuple(key.values())] = content["spec"]["serves"][content["export"]]
-    values = [flags.get(row) for row in cells.select("model", "calibration", "method", "scheme").rows()]
-    return cells.with_columns(pl.Series("serve_flags", values, dtype=pl.List(pl.String)))
-
-
-def layers_table(cells: list[dict[str, Any]], root: Path) -> pl.DataFrame:
+def layers_table(found: list[Evaluated]) -> pl.DataFrame:
     """One row per cell and linear: what quantization recorded there."""
     rows = []
-    for cell in cells:
-        file = root / "quantized" / "/".join([*cell["cell"][:3], cell["spec"].get("codes", "-")]) / "manifest.json"
-        if file.is_file():
-            key = dict(zip(("model", "calibration", "method", "scheme"), cell["cell"], strict=True))
-            rows += [{**key, **layer} for layer in load(file, Codes)["layers"]]
+    for cell, record in _records(found).items():
+        key = dict(zip(KEY, cell, strict=True))
+        rows += [{**key, **layer} for layer in record.get("quantized", {}).get("layers", [])]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _cell_row(cell: list[str], spec: dict[str, Any], root: Path) -> dict[str, Any]:
-    manifest = root / "packed" / "/".join(cell) / "manifest.json"
-    packed = load(manifest, Packed)
-    _same_spec(packed["spec"], spec, root / "packed" / "/".join(cell))
-    row: dict[str, Any] = dict(zip(("model", "calibration", "method", "scheme"), cell, strict=True))
+def serving_flags(spec: dict[str, Any], record: dict[str, Any]) -> list[str] | None:
+    """What ``vllm serve`` needs for a checkpoint by the choice table, on a GPU or else on a CPU; None: it does not."""
+    layout = Layout.of(spec)
+    for backend in SERVERS:
+        chosen, read = served(backend, layout, record["model_type"])
+        if chosen == backend and record["format"] in (read := {"float": [], **read}):
+            return read[record["format"]]
+    return None
+
+
+def _records(found: list[Evaluated]) -> dict[CellKey, dict[str, Any]]:
+    """What each cell's results say of it; all of a cell's say the same."""
+    return {one.cell: one.content["cell"] for one in reversed(found)}
+
+
+def _flags(found: list[Evaluated]) -> dict[CellKey, list[str]]:
+    served = (one for one in found if one.content["backend"].startswith("vllm"))
+    return {one.cell: one.content["spec"]["serves"][one.content["export"]] for one in served}
+
+
+def _cell_row(cell: CellKey, spec: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(KEY, cell, strict=True))
     bits = spec["scheme"]["bits"]
     row |= {"bits": None if bits == "mixed" else bits, "group_size": spec["scheme"]["group_size"]}
     row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
-    row |= {
-        "format": packed["format"],
-        "served_bytes": packed["weight_bytes"],
-        "checkpoint": str(checkpoint_folder(manifest, packed)),
-    }
-    row["structure"] = members("models/adapters")[packed["adapter"]].get("STRUCTURE", packed["adapter"])
+    row |= {"format": record["format"], "served_bytes": record["weight_bytes"]}
+    row |= {"structure": members("models/adapters")[record["adapter"]].get("STRUCTURE", record["adapter"])}
+    row |= {"dtype": record["dtype"], "n_parameters": record["n_parameters"], "fallbacks": []}
+    row["checkpoint_bytes"] = record["packed_weight_bytes"]
+    row["checkpoint_bits_per_parameter"] = 8 * record["packed_weight_bytes"] / record["n_parameters"]
     if spec["calibration"] is None:
-        return row | {"bits_per_weight": 16.0, "checkpoint_bytes": packed["weight_bytes"], "fallbacks": []}
-    made = load(root / "quantized" / "/".join([*cell[:3], spec["codes"]]) / "manifest.json", Codes)
-    fallbacks = [f"{layer['linear']}: {layer['fallback']}" for layer in made["layers"] if layer.get("fallback")]
-    if packed["reason"]:
-        fallbacks.append(f"served dense: {packed['reason']}")
-    if packed.get("dense_part"):
-        fallbacks.append(f"served dense in part: {packed['dense_part']}")
+        bits = BITS.get(record["dtype"], 16)
+        return row | {"bits": bits, "bits_per_weight": float(bits)}
+    made = record["quantized"]
     return row | {
+        "range": range_of(spec["method"]["range"]),
+        "dense": record["reason"] or record.get("dense_part"),
         "bits_per_weight": 8 * made["packed_bytes"] / made["n_weights"],
-        "checkpoint_bytes": packed["packed_weight_bytes"],
         "quantize_seconds": made["seconds"],
         "peak_memory_bytes": made["peak_memory_bytes"],
         "proxy_loss": sum(layer["proxy_loss"] for layer in made["layers"]),
-        "fallbacks": fallbacks,
+        "fallbacks": [f"{one['linear']}: {one['fallback']}" for one in made["layers"] if one.get("fallback")],
+        **{key: made[key] for key in ("added_bytes", "float_bytes")},
     }
 
 
-def _same_spec(found: Any, planned: Any, file: Path) -> None:
-    if found != planned:
-        raise UserError(f"{file} was made from another configuration than the present one: run snakemake again")
+def range_of(member: dict[str, Any]) -> str:
+    """A range's name, with the parameters that are not its defaults."""
+    defaults = members("ranges")[member["name"]].get("DEFAULTS", {})
+    own = [f"{key} {value}" for key, value in member.items() if key != "name" and value != defaults.get(key)]
+    return f"{member['name']} ({', '.join(own)})" if own else str(member["name"])

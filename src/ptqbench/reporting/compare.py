@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import polars as pl
 
+from ptqbench.reporting.collect import RESULTS
+from ptqbench.reporting.headline import PERPLEXITY, headlined
+
 KEY = ("model", "calibration", "method", "scheme", "suite", "task", "metric")
-HEADLINES = ("bits_per_byte", "acc", "acc_norm", "accuracy")  # one metric a task: perplexity says what bits per byte do
 
 
 def differences(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """One row per score that both results tables have: ``value``, ``other``, and ``distance`` in standard errors.
 
     The standard error is the larger of both scores', over their items. Scored on the same ones, equal codes are far
-    less than one apart, and different codes of one method commonly by as much.
+    less than one apart, and different codes of one method commonly by as much. Windows of another length are no score
+    that both have.
     """
-    columns = [*KEY, "value", "stderr"]
-    scores = [table.filter(pl.col("metric").is_in(HEADLINES)).select(columns) for table in (before, after)]
+    scores = [scored(table).select(*KEY, "window", "value", "stderr") for table in (before, after)]
     joined = scores[0].join(scores[1], on=KEY, suffix="_other", maintain_order="left")
+    joined = joined.filter((pl.col("window") == pl.col("window_other")).fill_null(True))
     difference = (pl.col("value_other") - pl.col("value")).abs()
     error = pl.max_horizontal("stderr", "stderr_other")
     distance = pl.when(difference == 0).then(0.0).otherwise(difference / error)
     return joined.select(*KEY, "value", pl.col("value_other").alias("other"), distance.alias("distance"))
+
+
+def scored(table: pl.DataFrame) -> pl.DataFrame:
+    """One metric a task: bits per byte, which say what a perplexity does, or the headline; tables may be older."""
+    whole = pl.concat([pl.DataFrame(schema=RESULTS), table], how="diagonal_relaxed")
+    return pl.concat([whole.filter(pl.col("metric") == PERPLEXITY[1]), headlined(whole)])
 
 
 def told(found: pl.DataFrame, beyond: float, most: int) -> list[str]:
@@ -36,6 +45,6 @@ def told(found: pl.DataFrame, beyond: float, most: int) -> list[str]:
     for row in far.head(most).iter_rows(named=True):
         cell = "/".join(row[name] for name in KEY[:4])
         change = f"{row['value']:.4g} -> {row['other']:.4g} {row['metric'].replace('_', ' ')}"
-        lines.append(f"{row['distance']:7.1f}  {cell}  {row['task']}: {change}")
+        lines.append(f"{row['distance']:7.1f}  {cell}  {row['suite']}/{row['task']}: {change}")
     hidden = len(far) - most
     return lines + ([f"         and {hidden} more"] if hidden > 0 else [])

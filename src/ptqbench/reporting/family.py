@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from ptqbench.reporting.frontier import pareto
+from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.recommend import pair_stderr
-from ptqbench.reporting.scores import NORMAL, CellKey, better_when_lower, identifier
+from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, identifier
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -52,15 +53,15 @@ def duels(
     on = pareto([row["checkpoint_bytes"] for row in mine], [sign * row["comparable"] for row in mine])
     found = []
     for row in (row for row, best in zip(mine, on, strict=True) if best):
-        size, key = row["checkpoint_bytes"], _key(row)
+        size, key = row["checkpoint_bytes"], cell_of(row)
         fitting = [one for one in others if one["checkpoint_bytes"] <= size]
         if not fitting:
             found.append(Duel(size, key))
             continue
         best_fit = min(fitting, key=lambda one: sign * one["comparable"])
         lead = sign * (row["comparable"] - best_fit["comparable"])
-        other = identifier(_key(best_fit))
-        found.append(Duel(size, key, _key(best_fit), lead, pair_stderr(stderrs, score, identifier(key), other)))
+        other = identifier(cell_of(best_fit))
+        found.append(Duel(size, key, cell_of(best_fit), lead, pair_stderr(stderrs, score, identifier(key), other)))
     return found
 
 
@@ -85,7 +86,3 @@ def verdict(larger: str, smaller: str, found: list[Duel]) -> str:
         f"At equal bytes {larger} at fewer bits is better at {won}, and {smaller} at more bits at {lost}, of the "
         f"{sizes} where both have a cell{told}."
     )
-
-
-def _key(row: dict[str, Any]) -> CellKey:
-    return row["model"], row["calibration"], row["method"], row["scheme"]

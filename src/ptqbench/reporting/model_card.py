@@ -53,6 +53,8 @@ def card(cell: dict[str, Any], scores: list[dict[str, Any]], source: Source, ter
     if "hub" in source.spec:
         head |= {"base_model": base, "base_model_relation": "quantized"}
     command = " ".join(["vllm serve", "THIS_FOLDER", *(cell["serve_flags"] or [])])
+    if cell.get("serve", command) is None:
+        command = "# vLLM does not serve this checkpoint: load it with transformers' from_pretrained"
     group = f"groups of {cell['group_size']}" if cell["group_size"] > 0 else "one scale for each output channel"
     terms_said = terms if terms != UNKNOWN else "not stated there: find it out before you publish this"
     lines = ["---", yaml.safe_dump(head, sort_keys=True).rstrip(), "---", ""]
@@ -63,6 +65,7 @@ def card(cell: dict[str, Any], scores: list[dict[str, Any]], source: Source, ter
         f"{cell['bits_per_weight']:.3g} bits per weight. Stored as {cell['format']}, {cell['served_bytes']:,} bytes.",
         f"Calibrated on `{cell['calibration']}`. Made and measured by ptqbench.",
     ]
+    lines += [f"- served dense: {cell['dense']}"] if cell.get("dense") else []
     lines += [f"- {line}" for line in cell["fallbacks"]]
     lines += [
         "",

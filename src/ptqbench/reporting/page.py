@@ -8,6 +8,7 @@ import polars as pl
 
 from ptqbench.reporting.family import families
 from ptqbench.reporting.figures import all_models, panels, svg
+from ptqbench.reporting.headline import unscored
 from ptqbench.reporting.markup import document, escape
 from ptqbench.reporting.recommend import candidates
 from ptqbench.reporting.scores import CellKey
@@ -27,16 +28,22 @@ from ptqbench.spec import FLOAT_METHOD
 
 LEGEND = (
     "Each entry is the score, then its difference to the float model ± the standard error of that difference "
-    "(paired bootstrap over windows or documents). * : the 95 % interval excludes no difference; one in twenty does "
-    "so by chance. ◆ : best of its column; ≈ : cannot be told from it."
+    "(of the same windows or documents). * : the 95 % interval excludes no difference; one in twenty does so by "
+    "chance. ◆ : best of its column; ≈ : cannot be told from it."
 )
 NOTES = (
-    "Perplexity is exp of the mean loss over the windows of a text; an accuracy is the mean over the tasks of a "
-    "suite. A loss is relative to the float model. Sizes are those of the weights: the cache of keys and values "
-    "comes on top. A fallback is a layer, or an export, that did not run as asked. The data lie beside this page as "
-    "parquet and CSV (results, cells, layers, items, scores, pairs), the figures as SVG and PNG."
+    "Perplexity is exp of the mean loss over the windows of a text, whose length in tokens is behind the @: other "
+    "windows are another score. An accuracy is the mean over the tasks of a suite. A loss is relative to the float "
+    "model. Sizes are those of the weights: the cache of keys and values comes on top. Bits/weight are those of the "
+    "quantized weights, bits/parameter those of the whole packed checkpoint, what stays in float included. A fallback "
+    "is a layer that did not run as asked; served dense: no packed format holds the cell. The data lie beside this "
+    "page as parquet and CSV (results, cells, layers, items, scores, pairs), the figures as SVG and PNG."
 )
 
+CLASSES = (
+    "The least loss that a class reaches, beside classes that search the same range and are calibrated alike; a column "
+    "has one granularity. ◆ : the best of several classes in its range and column."
+)
 FRONTIER = "The line is the frontier, the dashed rule the float model. Point at a mark for its cell."
 FAMILY = (
     "Is a larger model at fewer bits better than a smaller one at more? Each line is one model's frontier, over the "
@@ -58,17 +65,24 @@ def page(tables: dict[str, pl.DataFrame], origins: dict[CellKey, dict[str, Any]]
     ]
     body += ["<h2 id='answer'>The answer</h2>"]
     own = {model: _measured(scores, model) for model in models}
-    body += [_part(model, answer_section(model, found, own[model], stderrs)) for model in models if own[model]]
+    body += [_part(model, answer_section(model, found, tuple(names), stderrs)) for model in models if own[model]]
     body += ["<h3>Your constraints</h3>", recommendation_form(names)] if names else []
     body.append(f"<h2 id='figures'>Size against quality</h2><p class='soft'>{FRONTIER}</p>")
     drawn = [_figure(scores, cells, model, number) for number, model in enumerate(models) if own[model]]
     body.append(f"<div class='flow'>{''.join(drawn)}</div>")
     body.append(f"<h2 id='tables'>Methods and bit-widths</h2><p class='soft'>{LEGEND}</p>")
+    if missing := unscored(results):
+        body.append(
+            f"<p class='soft'>Without a score, as none of their metrics is one: {escape(', '.join(missing))}.</p>"
+        )
     for model in models:
         inner = "".join(quality_table(scores, model, score, stderrs) for score in own[model])
         body.append(_part(model, f"<h3>{escape(model)}</h3>{inner}" if len(models) > 1 else inner))
-    body.append("<h2 id='taxonomy'>Classes of methods</h2><p class='soft'>The least loss that a class reaches.</p>")
-    body += [f"<h3>{escape(name)}</h3>{taxonomy(scores, cells, name)}" for name in names]
+    body.append(f"<h2 id='taxonomy'>Classes of methods</h2><p class='soft'>{CLASSES}</p>")
+    structures = dict(cells.select("model", "structure").rows())
+    for model in (model for model in models if own[model]):
+        inner = "".join(f"<h4>{escape(name)}</h4>{taxonomy(scores, cells, model, name)}" for name in own[model])
+        body.append(_part(model, f"<h3>{escape(model)} ({escape(structures[model])})</h3>{inner}"))
     related = families(cells)
     if cells["family"].n_unique() > 1:
         figure = svg(all_models(scores, cells), "across")

@@ -7,24 +7,21 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ptqbench.manifest import canonical, load, read_result
-from ptqbench.records import Packed
+from ptqbench.manifest import canonical
+from ptqbench.reporting.collect import Evaluated
 from ptqbench.reporting.scores import CellKey
 
 
-def provenance(plan: dict[str, Any], root: Path) -> dict[CellKey, dict[str, Any]]:
+def provenance(cells: list[dict[str, Any]], results: list[Evaluated]) -> dict[CellKey, dict[str, Any]]:
     """Per cell: its spec, the digest of the code and the versions that made it, and its evaluations."""
+    specs = {tuple(cell["cell"]): cell["spec"] for cell in cells}
     found: dict[CellKey, dict[str, Any]] = {}
-    for cell in plan["cells"]:
-        packed = load(root / "packed" / "/".join(cell["cell"]) / "manifest.json", Packed)
-        made = {"spec": packed["spec"], "code": digest(packed["code"]), "versions": packed["versions"]}
-        found[tuple(cell["cell"])] = {**made, "evaluations": []}
-    for evaluation in plan["evaluations"]:
-        file = root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
-        content = read_result(file)
-        facts = {key: content.get(key) for key in ("backend", "device", "seconds", "versions")}
-        facts |= {"suite": evaluation["suite"], "code": digest(content["code"]), "command": command(file)}
-        found[tuple(evaluation["cell"])]["evaluations"].append(facts)
+    for one in results:
+        made = one.content["cell"]
+        entry = {"spec": specs[one.cell], "code": digest(made["code"]), "versions": made["versions"], "evaluations": []}
+        facts = {key: one.content.get(key) for key in ("backend", "device", "seconds", "versions")}
+        facts |= {"suite": one.suite, "code": digest(one.content["code"]), "command": command(one.file)}
+        found.setdefault(one.cell, entry)["evaluations"].append(facts)
     return found
 
 

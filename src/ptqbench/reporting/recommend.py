@@ -1,28 +1,36 @@
-"""Which cell to deploy under constraints: pure functions over the report's tables; the page's script does the same."""
+"""Which cell of a model to deploy under constraints: pure functions over the report's tables.
+
+The page's script does the same; models are never compared with each other, as a loss is relative to the own float one.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from ptqbench.errors import UserError, did_you_mean
-from ptqbench.reporting.scores import NORMAL, CellKey, better_when_lower, identifier
+from ptqbench.reporting.intervals import NORMAL
+from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, identifier
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 PREFERENCES = ("quality", "size", "speed")
+TIE = 0.01  # sizes or speeds that differ by less are alike, and quality decides
+
+Stderrs = Mapping[tuple[str, str, str], float]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A quantized cell: bytes of the weights as served, generation speed, and per score what is comparable and lost.
+    """A cell, the float one too: bytes of the weights as served, generation speed, and what each score is and loses.
 
-    ``drop[score]`` is the relative loss against the float model with its standard error; ``expected`` are the scores
-    that any cell of its model has; ``caveats`` are what must be said whenever the cell is recommended.
+    ``drop[score]`` is the relative loss against the float model and the upper end of its 95 % interval; ``caveats`` are
+    what must be said whenever the cell is recommended; ``serve`` is empty where vLLM does not serve the checkpoint.
     """
 
     id: str
@@ -31,18 +39,21 @@ class Candidate:
     tokens_per_second: float | None
     comparable: dict[str, float]
     drop: dict[str, tuple[float, float]]
-    expected: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     serve: str = ""
     key: CellKey = ("", "", "", "")
 
+    @property
+    def is_float(self) -> bool:
+        """Whether it is the unquantized model."""
+        return self.key[2] == FLOAT_METHOD
+
 
 @dataclass(frozen=True)
 class Constraints:
-    """What must hold; ``scores`` are those that ``max_drop`` holds for, the first being what cells are ranked by.
+    """What must hold; ``scores`` are those that count, the first being what quality means.
 
-    Unless they were ``named``, a cell is held to those of them that its model was measured on: nobody asks a model of
-    text about images.
+    Unless they were ``named``, those count that most quantized cells of the model have.
     """
 
     scores: tuple[str, ...]
@@ -52,17 +63,21 @@ class Constraints:
     prefer: str = "quality"
     named: bool = True
 
-    def of(self, cell: Candidate) -> tuple[str, ...]:
-        """The scores that a cell is held to."""
-        own = tuple(score for score in self.scores if self.named or score in cell.expected)
-        return own or self.scores
-
 
 @dataclass
 class Recommendation:
-    """The best cell and the next one, or the nearest miss; ``margin`` is the best's lead in the first score's units."""
+    """The best cell and the next one, or the nearest miss; ``margin`` is the best's lead in the first score's units.
+
+    ``scores`` are those that counted, ``uncounted`` the model's others with the number of cells that have them.
+    ``lacking`` are cells that could not be judged, with the scores that they lack; ``unsure`` is what would be best if
+    the measured losses were exact.
+    """
 
     satisfying: list[Candidate]
+    scores: tuple[str, ...] = ()
+    uncounted: dict[str, int] = field(default_factory=dict)
+    lacking: list[tuple[Candidate, tuple[str, ...]]] = field(default_factory=list)
+    unsure: Candidate | None = None
     margin: float | None = None
     margin_stderr: float | None = None
     miss: Candidate | None = None
@@ -80,29 +95,24 @@ class Recommendation:
 
 
 def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame) -> list[Candidate]:
-    """Every quantized cell, in the order of the table."""
+    """Every cell, in the order of the table."""
     speeds = {row[:-1]: row[-1] for row in speed(results).rows()}
-    by_cell: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    by_cell: dict[CellKey, list[dict[str, Any]]] = {}
     for row in scores.iter_rows(named=True):
-        by_cell.setdefault(tuple(row[name] for name in KEY), []).append(row)
-    expected: dict[str, dict[str, None]] = {}
-    for model, score in scores.filter(pl.col("method") != FLOAT_METHOD).select("model", "score").rows():
-        expected.setdefault(model, {})[score] = None
+        by_cell.setdefault(cell_of(row), []).append(row)
     found = []
-    for cell in cells.filter(pl.col("method") != FLOAT_METHOD).iter_rows(named=True):
-        key: CellKey = (cell["model"], cell["calibration"], cell["method"], cell["scheme"])
+    for cell in cells.iter_rows(named=True):
+        key = cell_of(cell)
         rows = by_cell.get(key, [])
-        drops = {row["score"]: (row["drop"], row["drop_stderr"]) for row in rows if row["drop"] is not None}
         made = Candidate(
             id=identifier(key),
             model=cell["model"],
             bytes=cell["served_bytes"],
             tokens_per_second=speeds.get(key),
             comparable={row["score"]: row["comparable"] for row in rows},
-            drop=drops,
-            expected=tuple(expected.get(cell["model"], ())),
+            drop={row["score"]: (row["drop"], row["drop_high"]) for row in rows if row["drop"] is not None},
             caveats=tuple(caveats(cell, all(row["paired"] for row in rows))),
-            serve=serve_command(cell),
+            serve=cell["serve"] or "",
             key=key,
         )
         found.append(made)
@@ -112,26 +122,21 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
 def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     """What a recommendation of ``cell`` (a row of ``cells``) may not hide."""
     said = []
-    dense = [line for line in cell["fallbacks"] if line.startswith("served dense")]
-    others = [line for line in cell["fallbacks"] if line not in dense]
-    layers = len(others)
-    if layers:
-        said.append(f"{layers} layer{'s' if layers > 1 else ''} did not run as asked: {others[0]}")
+    if layers := len(cell["fallbacks"]):
+        said.append(f"{layers} layer{'s' if layers > 1 else ''} did not run as asked: {cell['fallbacks'][0]}")
     if cell["format"] == "dense":
-        reason = dense[0].removeprefix("served dense") if dense else ": as asked"
-        said.append(f"served dense, so it needs the memory and has the speed of the float model{reason}")
-    elif dense:
-        said.append(dense[0])
-    if not paired:
+        said.append(
+            f"served dense, with the memory and the speed of the float model: {cell['dense'] or 'as the config asks'}"
+        )
+    elif cell["dense"]:
+        said.append(f"served dense in part: {cell['dense']}")
+    if not paired and cell["method"] != FLOAT_METHOD:
         said.append("compared without its scores item by item, as if of independent measurements")
-    if cell["serve_flags"] is None:
+    if cell["serve"] is None:
+        said.append("vLLM does not serve this checkpoint; transformers loads it")
+    elif cell["serve_flags"] is None:
         said.append("evaluated in transformers: it was not served by vLLM in this run")
     return said
-
-
-def serve_command(cell: dict[str, Any]) -> str:
-    """The command line that serves a cell, with the flags its evaluation needed."""
-    return " ".join(["vllm serve", cell["checkpoint"], *(cell["serve_flags"] or [])])
 
 
 def speed(results: pl.DataFrame) -> pl.DataFrame:
@@ -141,69 +146,135 @@ def speed(results: pl.DataFrame) -> pl.DataFrame:
     return rates.sort(batch, maintain_order=True).group_by(KEY, maintain_order=True).agg(pl.col("value").first())
 
 
-def violations(candidate: Candidate, constraints: Constraints) -> dict[str, float]:
-    """By how much a cell misses each constraint, relative to it (a drop: in absolute terms); inf: not measured."""
+def counted(cells: list[Candidate], constraints: Constraints) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The scores that count for a model's ``cells``, and how many cells have each of its others."""
+    judged = [cell for cell in cells if not cell.is_float] or cells
+    having = {score: sum(score in cell.drop for cell in judged) for score in constraints.scores}
+    measured = {score: n for score, n in having.items() if n}
+    held = [score for score, n in measured.items() if constraints.named or 2 * n > len(judged)]
+    held = held or [score for score, n in measured.items() if n == max(measured.values())]
+    return tuple(held), {score: n for score, n in measured.items() if score not in held}
+
+
+def violations(candidate: Candidate, constraints: Constraints, scores: tuple[str, ...], sure: bool) -> dict[str, float]:
+    """By how much a cell misses each constraint, relative to it (a drop: in absolute terms); inf: not measured.
+
+    ``sure``: a loss is held to the limit with the upper end of its interval, and not as it was measured.
+    """
     found = {}
     if constraints.memory is not None and candidate.bytes > constraints.memory:
         found["memory"] = candidate.bytes / constraints.memory - 1 if constraints.memory else math.inf
     if (limit := constraints.max_drop) is not None:
-        for score in constraints.of(candidate):
-            drop = candidate.drop[score][0] if score in candidate.drop else math.inf
+        for score in scores:
+            drop = candidate.drop[score][sure]
             if drop > limit:
                 found[score] = drop - limit
     if (wanted := constraints.tokens_per_second) is not None:
         rate = candidate.tokens_per_second
         if rate is None or rate < wanted:
             found["tokens per second"] = wanted / rate - 1 if rate else math.inf
-    if (first := constraints.of(candidate)[0]) not in candidate.comparable:
-        found[f"{first} was measured"] = math.inf
     return found
 
 
-def recommend(
-    cells: list[Candidate], constraints: Constraints, stderrs: dict[tuple[str, str, str], float]
-) -> Recommendation:
-    """The cells that satisfy ``constraints``, best first; ``stderrs`` are of differences, by ``(score, id, id)``."""
-    missed = {candidate.id: violations(candidate, constraints) for candidate in cells}
-    good = sorted((c for c in cells if not missed[c.id]), key=lambda c: _order(c, constraints))
-    if not good:
-        nearest = min(cells, key=lambda c: (max(missed[c.id].values()), c.id), default=None)
-        return Recommendation([], miss=nearest, violations=missed[nearest.id] if nearest else {})
-    result = Recommendation(good)
-    score = constraints.scores[0]
-    if len(good) > 1 and all(score in cell.comparable for cell in good[:2]):
-        sign = -1 if better_when_lower(score) else 1
-        result.margin = sign * (good[0].comparable[score] - good[1].comparable[score])
-        result.margin_stderr = pair_stderr(stderrs, score, good[0].id, good[1].id)
+def recommend(cells: list[Candidate], constraints: Constraints, stderrs: Stderrs) -> Recommendation:
+    """The cells of one model that satisfy ``constraints``, best first; ``stderrs`` of differences: ``(score, id, id)``.
+
+    A smaller or faster cell is preferred to a better one only within the limit that was given or, where none was, if
+    it cannot be told from the best.
+    """
+    scores, uncounted = counted(cells, constraints)
+    lacks = {cell.id: tuple(score for score in scores if score not in cell.drop) for cell in cells}
+    whole = [cell for cell in cells if not lacks[cell.id]] if scores else []
+    lacking = [(cell, lacks[cell.id]) for cell in cells if lacks[cell.id]]
+    result = Recommendation([], scores, uncounted, lacking)
+    missed = {cell.id: violations(cell, constraints, scores, True) for cell in whole}
+    result.satisfying = ranked([cell for cell in whole if not missed[cell.id]], constraints, scores, stderrs)
+    nearly = [cell for cell in whole if not violations(cell, constraints, scores, False)]
+    hoped = ranked(nearly, constraints, scores, stderrs)
+    if hoped and hoped[0].id != (result.best.id if result.best else ""):
+        result.unsure = hoped[0]
+    if not result.satisfying:
+        nearest = min(whole, key=lambda cell: (max(missed[cell.id].values()), cell.id), default=None)
+        result.miss, result.violations = nearest, missed[nearest.id] if nearest else {}
+    if len(result.satisfying) > 1:
+        first, second = result.satisfying[:2]
+        result.margin = loss(second, scores[0]) - loss(first, scores[0])
+        result.margin_stderr = pair_stderr(stderrs, scores[0], first.id, second.id)
     return result
 
 
-def pair_stderr(stderrs: dict[tuple[str, str, str], float], score: str, a: str, b: str) -> float:
+def ranked(
+    cells: list[Candidate], constraints: Constraints, scores: tuple[str, ...], stderrs: Stderrs
+) -> list[Candidate]:
+    """Best first: by what is preferred, and by quality among those that it does not tell apart.
+
+    Cells as large as the float model that are not better than it by more than chance come last.
+    """
+    if not cells:
+        return []
+    by_quality = sorted(cells, key=lambda cell: (loss(cell, scores[0]), cell.bytes, cell.id))
+    base = next((cell for cell in cells if cell.is_float), None)
+    if base is not None:
+        vain = [cell.id for cell in by_quality if cell is not base and in_vain(cell, base, scores, stderrs)]
+        by_quality.sort(key=lambda cell: cell.id in vain)
+    if constraints.prefer == "quality":
+        return by_quality
+    if constraints.max_drop is None:
+        best = by_quality[0]
+        by_quality = [cell for cell in by_quality if not any(worse(cell, best, one, stderrs) for one in scores)]
+    return by_preference(by_quality, constraints.prefer)
+
+
+def in_vain(cell: Candidate, base: Candidate, scores: tuple[str, ...], stderrs: Stderrs) -> bool:
+    """Whether a cell is as large as the float model and no better by more than chance."""
+    return cell.bytes >= (1 - TIE) * base.bytes and not any(worse(base, cell, one, stderrs) for one in scores)
+
+
+def by_preference(by_quality: list[Candidate], prefer: str) -> list[Candidate]:
+    """Smallest or fastest first; of those within :data:`TIE` of that one, the best."""
+    left, found = list(by_quality), []
+    while left:
+        least = min(cost(cell, prefer) for cell in left)
+        found.append(next(cell for cell in left if cost(cell, prefer) <= (1 + TIE) * least))
+        left.remove(found[-1])
+    return found
+
+
+def cost(cell: Candidate, prefer: str) -> float:
+    """Bytes, or seconds for a token."""
+    if prefer == "size":
+        return float(cell.bytes)
+    return 1 / cell.tokens_per_second if cell.tokens_per_second else math.inf
+
+
+def loss(cell: Candidate, score: str) -> float:
+    """What is comparable, turned so that less is better."""
+    return cell.comparable[score] if better_when_lower(score) else -cell.comparable[score]
+
+
+def worse(cell: Candidate, other: Candidate, score: str, stderrs: Stderrs) -> bool:
+    """Whether ``cell`` is worse than ``other`` by more than chance."""
+    if cell.id == other.id:
+        return False
+    return loss(cell, score) - loss(other, score) > NORMAL * pair_stderr(stderrs, score, cell.id, other.id)
+
+
+def pair_stderr(stderrs: Stderrs, score: str, a: str, b: str) -> float:
     """The standard error of the difference of two cells, which are in the table in one order."""
     return stderrs[score, a, b] if (score, a, b) in stderrs else stderrs[score, b, a]
 
 
-def _order(candidate: Candidate, constraints: Constraints) -> tuple[float, float, str]:
-    """Smaller is better: what is preferred, then the other of quality and size, then the name."""
-    score = constraints.scores[0]
-    sign = 1 if better_when_lower(score) else -1
-    loss = sign * candidate.comparable.get(score, sign * math.inf)
-    if constraints.prefer == "size":
-        return candidate.bytes, loss, candidate.id
-    if constraints.prefer == "speed":
-        return -(candidate.tokens_per_second or 0.0), loss, candidate.id
-    return loss, candidate.bytes, candidate.id
-
-
-def chosen_scores(asked: list[str], known: list[str]) -> tuple[str, ...]:
-    """Score names of the report that ``--task`` names: in full, or a corpus or suite."""
-    if not asked:
-        return tuple(known)
-    short = {name.removeprefix("ppl ").removeprefix("acc % "): name for name in known}
-    for name in asked:
-        if name not in known and name not in short:
-            raise UserError(f"--task is '{name}', which this report did not measure{did_you_mean(name, short)}")
-    return tuple(name if name in known else short[name] for name in asked)
+def chosen_scores(asked: Iterable[str], scores: pl.DataFrame) -> tuple[str, ...]:
+    """Score names that ``--task`` names: in full, or every one of a corpus or suite; all for none."""
+    known = scores.select("score", "suite", "task").unique(maintain_order=True).rows()
+    found: dict[str, None] = {}
+    for word in asked:
+        matching = [names[0] for names in known if word in names]
+        if not matching:
+            short = {name for names in known for name in names[1:] if name}
+            raise UserError(f"--task is '{word}', which this report did not measure{did_you_mean(word, short)}")
+        found |= dict.fromkeys(matching)
+    return tuple(found or dict.fromkeys(names[0] for names in known))
 
 
 def parse_bytes(text: str) -> float:

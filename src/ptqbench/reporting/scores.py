@@ -1,4 +1,4 @@
-"""What cells are compared by: a perplexity for each corpus, an accuracy for each suite of tasks, with their evidence.
+"""What cells are compared by, with its evidence: a perplexity for each suite, text and window, an accuracy a suite.
 
 Three tables: ``items`` (what every window or document scored), ``scores`` (a cell against its float model) and
 ``pairs`` (cells against each other).
@@ -7,23 +7,27 @@ Three tables: ``items`` (what every window or document scored), ``scores`` (a ce
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from ptqbench.reporting.bootstrap import Array, Estimate, estimate, resampled_means
+from ptqbench.reporting.headline import perplexities, shares
+from ptqbench.reporting.intervals import NORMAL, RESOLUTION, Array, share_spread, student
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
-NORMAL = 1.959963985  # half the width of a 95 % interval in standard errors
 SCORES: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(KEY, pl.String),
     "score": pl.String,
     "kind": pl.String,
+    "suite": pl.String,
+    "task": pl.String,
+    "metric": pl.String,
+    "window": pl.Int64,
     "value": pl.Float64,
     "stderr": pl.Float64,
     "delta": pl.Float64,
@@ -33,6 +37,7 @@ SCORES: dict[str, pl.DataType | type[pl.DataType]] = {
     "significant": pl.Boolean,
     "drop": pl.Float64,
     "drop_stderr": pl.Float64,
+    "drop_high": pl.Float64,
     "comparable": pl.Float64,
     "paired": pl.Boolean,
     "n": pl.Int64,
@@ -44,8 +49,25 @@ PAIRS: dict[str, pl.DataType | type[pl.DataType]] = {
     "difference": pl.Float64,
     "stderr": pl.Float64,
 }
+AGREES = 1e-6  # items whose mean is not the score to this are no evidence of it
 
 CellKey = tuple[str, str, str, str]
+
+
+class Key(NamedTuple):
+    """What a score is of: a text in windows of so many tokens, or (``task`` None) the mean over a suite's tasks."""
+
+    suite: str
+    task: str | None
+    metric: str
+    window: int | None = None
+
+    @property
+    def name(self) -> str:
+        """``ppl wikitext2@1024 (perplexity)`` or ``acc % blimp``; no two keys of a report share it."""
+        if self.task is None:
+            return f"{self.metric} % {self.suite}"
+        return f"ppl {self.task}{f'@{self.window}' if self.window else ''} ({self.suite})"
 
 
 @dataclass
@@ -53,6 +75,7 @@ class Score:
     """One cell's score: its number, what it is over models, and its evidence.
 
     ``comparable`` is bits per byte for a perplexity, which depends on the tokenizer, and the accuracy itself.
+    ``strata`` are the scores of the items of every task, of which the score is the mean by ``weights``.
     """
 
     value: float
@@ -60,7 +83,25 @@ class Score:
     comparable: float
     n: int
     strata: dict[str, Array] = field(default_factory=dict)
-    draws: Array | None = None
+    weights: dict[str, float] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    index: int = 0
+
+
+@dataclass
+class Evidence:
+    """Of cells scored on the same items: covariances ``[k, k]`` of their means, and one item's largest part in one."""
+
+    covariance: Array
+    reach: float
+
+    def variance(self, a: int, b: int, unit_a: float = 1.0, unit_b: float = 1.0) -> float:
+        """Of ``unit_a`` times one mean less ``unit_b`` times another."""
+        own = self.covariance
+        return max(0.0, float(unit_a**2 * own[a, a] + unit_b**2 * own[b, b] - 2 * unit_a * unit_b * own[a, b]))
+
+
+Found = dict[Key, dict[CellKey, Score]]
 
 
 def identifier(cell: CellKey) -> str:
@@ -68,106 +109,9 @@ def identifier(cell: CellKey) -> str:
     return "/".join(cell)
 
 
-def collect_scores(results: pl.DataFrame, items: pl.DataFrame) -> dict[str, dict[CellKey, Score]]:
-    """Score name to cell to score: ``ppl <corpus>`` and ``acc % <suite>``, in the order of the results."""
-    evidence: dict[tuple[Any, ...], Array] = {
-        key: group["value"].to_numpy() for key, group in items.group_by([*KEY, "suite", "task", "metric"])
-    }
-    bits = {
-        row[:-1]: row[-1]
-        for row in results.filter(pl.col("metric") == "bits_per_byte").select(*KEY, "suite", "task", "value").rows()
-    }
-    found: dict[str, dict[CellKey, Score]] = {}
-    for *key, suite, task, value, stderr, n in _rows(results, "perplexity"):
-        cell = _cell(key)
-        strata = evidence.get((*cell, suite, task, "perplexity"))
-        own = {} if strata is None else {f"{suite}/{task}": strata}
-        comparable = bits.get((*cell, suite, task), math.log2(value))
-        found.setdefault(f"ppl {task}", {})[cell] = Score(value, stderr, comparable, n, own)
-    for (*key, suite), group in results.filter(pl.col("metric") == "acc").group_by(
-        [*KEY, "suite"], maintain_order=True
-    ):
-        cell = _cell(key)
-        tasks = group["task"].to_list()
-        value = 100 * float(np.mean(group["value"].to_numpy()))
-        stderr = 100 * math.sqrt(float(np.sum(group["stderr"].to_numpy() ** 2))) / len(tasks)
-        keys = {f"{suite}/{task}": (*cell, suite, task, "acc") for task in tasks}
-        whole = {task: evidence[key] for task, key in keys.items() if key in evidence}
-        score = Score(value, stderr, value, int(group["n"].sum()), whole if len(whole) == len(tasks) else {})
-        found.setdefault(f"acc % {suite}", {})[cell] = score
-    for scores in found.values():
-        _draw(scores)
-    return found
-
-
-def transform(name: str) -> Callable[[Any], Any]:
-    """From the mean over items to the score."""
-    return np.exp if name.startswith("ppl ") else lambda mean: 100 * mean
-
-
 def better_when_lower(name: str) -> bool:
     """Whether a smaller score is a better one."""
     return name.startswith("ppl ")
-
-
-def scores_table(found: dict[str, dict[CellKey, Score]]) -> pl.DataFrame:
-    """One row per cell and score: the difference to the float model, resampled together where the items are known.
-
-    ``drop`` is the relative loss of quality, positive where the cell is worse: ``ppl / float - 1`` or
-    ``1 - acc / float``; 0 where the float model itself scores 0 and there is nothing to lose.
-    """
-    rows = []
-    for name, scores in found.items():
-        floats = {cell[0]: score for cell, score in scores.items() if cell[2] == FLOAT_METHOD}
-        for cell, score in scores.items():
-            row: dict[str, Any] = {**dict(zip(KEY, cell, strict=True)), "score": name, "kind": kind(name)}
-            row |= {"value": score.value, "stderr": score.stderr, "comparable": score.comparable, "n": score.n}
-            row["paired"] = False
-            if (base := floats.get(cell[0])) is not None:
-                row |= against(name, score, base)
-            rows.append(row)
-    return pl.DataFrame(rows, schema=SCORES)
-
-
-def against(name: str, score: Score, base: Score) -> dict[str, Any]:
-    """The columns that compare a score with its float model's."""
-    delta, paired = difference(name, score, base), _paired(score, base)
-    sign = 1 if better_when_lower(name) else -1
-    whole = base.value or math.inf
-    return {
-        "delta": delta.value,
-        "delta_stderr": delta.stderr,
-        "delta_low": delta.low,
-        "delta_high": delta.high,
-        "significant": delta.significant,
-        "drop": sign * delta.value / whole + 0.0,  # no minus zero
-        "drop_stderr": delta.stderr / whole,
-        "paired": paired,
-    }
-
-
-def difference(name: str, a: Score, b: Score) -> Estimate:
-    """``a - b``; from their paired draws, or else as of two independent measurements."""
-    if a is b:
-        return Estimate(0.0, 0.0, 0.0, 0.0)
-    value = a.value - b.value
-    if _paired(a, b):
-        assert a.draws is not None
-        assert b.draws is not None
-        to_score = transform(name)
-        return estimate(value, to_score(a.draws) - to_score(b.draws))
-    stderr = math.hypot(a.stderr, b.stderr)
-    return Estimate(value, stderr, value - NORMAL * stderr, value + NORMAL * stderr)
-
-
-def pairs_table(found: dict[str, dict[CellKey, Score]]) -> pl.DataFrame:
-    """One row per score and two cells: ``difference = a - b`` in what is comparable, with its standard error."""
-    rows = []
-    for name, scores in found.items():
-        for (cell_a, a), (cell_b, b) in combinations(scores.items(), 2):
-            value, stderr = a.comparable - b.comparable, _comparable_stderr(name, a, b)
-            rows.append((name, identifier(cell_a), identifier(cell_b), value, stderr))
-    return pl.DataFrame(rows, schema=PAIRS, orient="row")
 
 
 def kind(name: str) -> str:
@@ -175,46 +119,177 @@ def kind(name: str) -> str:
     return "perplexity" if better_when_lower(name) else "accuracy"
 
 
-def _comparable_stderr(name: str, a: Score, b: Score) -> float:
-    """Standard error of a difference of comparable values; bits per byte are proportional to the mean loss."""
-    if not _paired(a, b):
-        return math.hypot(_own_stderr(name, a), _own_stderr(name, b))
-    assert a.draws is not None
-    assert b.draws is not None
-    return float((_units(name, a) * a.draws - _units(name, b) * b.draws).std(ddof=1))
+def collect_scores(results: pl.DataFrame, items: pl.DataFrame) -> Found:
+    """Every score of every cell, in the order of the results."""
+    evidence: dict[tuple[Any, ...], Array] = {
+        key: group["value"].to_numpy() for key, group in items.group_by([*KEY, "suite", "task", "metric"])
+    }
+    found: Found = {}
+    for row in perplexities(results).iter_rows(named=True):
+        cell = cell_of(row)
+        losses = evidence.get((*cell, row["suite"], row["task"], "perplexity"), np.empty(0))
+        whole = bool(len(losses)) and math.isclose(math.exp(losses.mean()), row["value"], rel_tol=AGREES)
+        name = f"{row['suite']}/{row['task']}"
+        score = Score(
+            row["value"], row["stderr"], row["bits"], row["n"], *(({name: losses}, {name: 1.0}) if whole else ())
+        )
+        found.setdefault(Key(row["suite"], row["task"], "perplexity", row["window"]), {})[cell] = score
+    for key, cell, score in accuracies(results, evidence):
+        found.setdefault(key, {})[cell] = score
+    for scores in found.values():
+        gather(scores)
+    return found
 
 
-def _own_stderr(name: str, score: Score) -> float:
-    if kind(name) == "accuracy":
-        return score.stderr
-    return score.comparable * score.stderr / score.value / math.log(score.value)
+def accuracies(results: pl.DataFrame, evidence: dict[tuple[Any, ...], Array]) -> Iterator[tuple[Key, CellKey, Score]]:
+    """The mean over what was asked of each suite; a cell that lacks a task of it has no such score."""
+    for (suite,), own in shares(results).group_by(["suite"], maintain_order=True):
+        tasks = own["task"].unique(maintain_order=True).to_list()
+        metrics = own["metric"].unique(maintain_order=True).to_list()
+        key = Key(str(suite), None, metrics[0] if len(metrics) == 1 else "mean")
+        for _, group in own.group_by(KEY, maintain_order=True):
+            rows = {row["task"]: row for row in group.iter_rows(named=True)}
+            if len(rows) == len(tasks):
+                yield key, cell_of(group.row(0, named=True)), mean_score([rows[task] for task in tasks], evidence)
+
+
+def mean_score(rows: list[dict[str, Any]], evidence: dict[tuple[Any, ...], Array]) -> Score:
+    """The mean of a suite's rows, in per cent; a group's row is the mean of its tasks' by their weights."""
+    value = 100 * float(np.mean([row["value"] for row in rows]))
+    stderr = 100 * math.sqrt(math.fsum(row["stderr"] ** 2 for row in rows)) / len(rows)
+    score = Score(value, stderr, value, sum(row["n"] for row in rows))
+    for row in rows:
+        leaves = row["leaves"] if row["leaves"] is not None else [row["task"]]
+        weights = row["weights"] if row["weights"] is not None else [1.0]
+        for leaf, weight in zip(leaves, weights, strict=True):
+            name = f"{row['suite']}/{leaf}"
+            score.strata[name] = evidence.get((*cell_of(row), row["suite"], leaf, row["metric"]), np.empty(0))
+            score.weights[name] = score.weights.get(name, 0.0) + weight / len(rows)
+    whole = all(len(scores) for scores in score.strata.values())
+    if whole and abs(100 * _weighed(score) - value) <= 100 * AGREES:
+        score.stderr = 100 * math.sqrt(_variance(score.strata, score.weights))
+    else:
+        score.strata, score.weights = {}, {}
+    return score
+
+
+def gather(scores: dict[CellKey, Score]) -> None:
+    """Fill ``evidence`` of all cells that were scored on the same items, together."""
+    layouts: dict[tuple[Any, ...], list[Score]] = {}
+    for score in scores.values():
+        if score.strata:
+            layout = tuple((name, len(one), score.weights[name]) for name, one in score.strata.items())
+            layouts.setdefault(layout, []).append(score)
+    for layout, members in layouts.items():
+        covariance = np.zeros((len(members), len(members)))
+        for name, n, weight in layout:
+            if n > 1:
+                values = np.stack([score.strata[name] for score in members])
+                covariance += weight**2 / n * np.cov(values).reshape(covariance.shape)
+        shared = Evidence(covariance, max(weight / n for _, n, weight in layout))
+        for index, score in enumerate(members):
+            score.evidence, score.index = shared, index
+
+
+def scores_table(found: Found) -> pl.DataFrame:
+    """One row per cell and score: the difference to the float model, item by item where the items are known.
+
+    ``drop`` is the relative loss of quality, positive where the cell is worse: ``ppl / float - 1`` or
+    ``1 - acc / float``; 0 where the float model itself scores 0 and there is nothing to lose. ``drop_high`` is the
+    upper end of its 95 % interval.
+    """
+    rows = []
+    for key, scores in found.items():
+        floats = {cell[0]: score for cell, score in scores.items() if cell[2] == FLOAT_METHOD}
+        for cell, score in scores.items():
+            row: dict[str, Any] = {**dict(zip(KEY, cell, strict=True)), "score": key.name, "kind": kind(key.name)}
+            row |= {**key._asdict(), "value": score.value, "stderr": score.stderr, "comparable": score.comparable}
+            row |= {"n": score.n, "paired": False}
+            if (base := floats.get(cell[0])) is not None:
+                row |= against(key.name, score, base)
+            rows.append(row)
+    return pl.DataFrame(rows, schema=SCORES)
+
+
+def against(name: str, score: Score, base: Score) -> dict[str, Any]:
+    """The columns that compare a score with its float model's."""
+    half = NORMAL * spread(name, score, base)
+    if kind(name) == "perplexity":
+        ratio = score.value / base.value
+        low, drop, high = ratio * math.exp(-half) - 1, ratio - 1, ratio * float(np.exp(half)) - 1
+        delta = score.value - base.value
+        ends = (base.value * low, base.value * high)
+        stderr, relative = score.value * half / NORMAL, ratio * half / NORMAL
+    else:
+        delta, whole = score.value - base.value, base.value or math.inf
+        drop, high = -delta / whole + 0.0, (half - delta) / whole  # no minus zero
+        ends = (delta - half, delta + half)
+        stderr, relative = half / NORMAL, half / NORMAL / whole
+    return {
+        "delta": delta,
+        "delta_stderr": stderr,
+        "delta_low": ends[0],
+        "delta_high": ends[1],
+        "significant": ends[0] > 0 or ends[1] < 0,
+        "drop": drop,
+        "drop_stderr": relative,
+        "drop_high": high,
+        "paired": _paired(score, base),
+    }
+
+
+def spread(name: str, a: Score, b: Score, unit_a: float = 1.0, unit_b: float = 1.0) -> float:
+    """Half the 95 % interval of a difference over :data:`NORMAL`: of mean losses times units, or of accuracies in %."""
+    if a is b:
+        return 0.0
+    lower = better_when_lower(name)
+    if _paired(a, b):
+        assert a.evidence is not None
+        variance, reach = a.evidence.variance(a.index, b.index, unit_a, unit_b), a.evidence.reach
+    else:
+        own = [_own(one, lower) * unit for one, unit in ((a, unit_a), (b, unit_b))]
+        variance, reach = own[0] ** 2 + own[1] ** 2, 1 / max(1, min(a.n, b.n))
+    if not lower:
+        return 100 * share_spread(variance, reach)
+    if min(a.n, b.n) < 2 or math.isnan(variance):
+        return math.inf
+    floor = RESOLUTION * max(unit_a, unit_b)
+    return max(math.sqrt(variance), floor) * student(min(a.n, b.n) - 1) / NORMAL
+
+
+def pairs_table(found: Found) -> pl.DataFrame:
+    """One row per score and two cells: ``difference = a - b`` in what is comparable; significant beyond 1.96 stderr."""
+    rows = []
+    for key, scores in found.items():
+        for (cell_a, a), (cell_b, b) in combinations(scores.items(), 2):
+            units = (_units(key.name, a), _units(key.name, b))
+            stderr = spread(key.name, a, b, *units)
+            rows.append((key.name, identifier(cell_a), identifier(cell_b), a.comparable - b.comparable, stderr))
+    return pl.DataFrame(rows, schema=PAIRS, orient="row")
+
+
+def cell_of(row: Mapping[str, Any]) -> CellKey:
+    """The cell of a table's row."""
+    return row["model"], row["calibration"], row["method"], row["scheme"]
 
 
 def _units(name: str, score: Score) -> float:
-    return 100.0 if kind(name) == "accuracy" else score.comparable / math.log(score.value)
+    """Bits per byte for each nat of a mean loss: they are proportional."""
+    return score.comparable / math.log(score.value) if better_when_lower(name) else 1.0
 
 
-def _draw(scores: dict[CellKey, Score]) -> None:
-    """Fill ``draws`` of all cells that were scored on the same items, together."""
-    groups: dict[tuple[tuple[str, int], ...], list[Score]] = {}
-    for score in scores.values():
-        if score.strata:
-            groups.setdefault(tuple((name, len(values)) for name, values in score.strata.items()), []).append(score)
-    for layout, members in groups.items():
-        stacked = {name: np.stack([score.strata[name] for score in members], axis=1) for name, _ in layout}
-        for score, draws in zip(members, resampled_means(stacked).T, strict=True):
-            score.draws = draws
+def _own(score: Score, lower: bool) -> float:
+    """A score's standard error in nats, or as a share."""
+    return score.stderr / score.value if lower else score.stderr / 100
 
 
 def _paired(a: Score, b: Score) -> bool:
-    layouts = [{name: len(values) for name, values in score.strata.items()} for score in (a, b)]
-    return bool(a.strata) and layouts[0] == layouts[1]
+    return a.evidence is not None and a.evidence is b.evidence
 
 
-def _cell(key: list[Any]) -> CellKey:
-    model, calibration, method, scheme = map(str, key)
-    return model, calibration, method, scheme
+def _weighed(score: Score) -> float:
+    return math.fsum(score.weights[name] * float(one.mean()) for name, one in score.strata.items())
 
 
-def _rows(results: pl.DataFrame, metric: str) -> Iterator[tuple[Any, ...]]:
-    yield from results.filter(pl.col("metric") == metric).select(*KEY, "suite", "task", "value", "stderr", "n").rows()
+def _variance(strata: Mapping[str, Array], weights: Mapping[str, float]) -> float:
+    return math.fsum(weights[name] ** 2 * one.var(ddof=1) / len(one) for name, one in strata.items() if len(one) > 1)

@@ -52,58 +52,93 @@ if (filter) filter.addEventListener('change', () => {
 });
 
 const data = JSON.parse(document.getElementById('data')?.textContent ?? 'null');
-const NORMAL = 1.959963985, UNITS = {b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2**10, mib: 2**20, gib: 2**30};
+const NORMAL = 1.959963985, TIE = 0.01, NAMED = 3;
+const UNITS = {b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2**10, mib: 2**20, gib: 2**30};
 
-function heldTo(cell, wanted) {
-  const own = wanted.scores.filter(score => wanted.named || cell.expected.includes(score));
-  return own.length ? own : wanted.scores;
+const lower = score => score.startsWith('ppl ');
+const loss = (cell, score) => lower(score) ? cell.comparable[score] : -cell.comparable[score];
+const bound = (cell, score, sure) => cell.drop[score][sure ? 1 : 0] ?? Infinity;
+const error = (a, b, score, stderrs) => stderrs[score][[a.index, b.index].sort((x, y) => x - y).join()] ?? Infinity;
+const worse = (cell, other, score, stderrs) => cell.id !== other.id
+  && loss(cell, score) - loss(other, score) > NORMAL * error(cell, other, score, stderrs);
+const before = keys => (a, b) => {
+  const x = keys(a), y = keys(b), i = x.findIndex((value, at) => value !== y[at]);
+  return i < 0 ? 0 : x[i] < y[i] ? -1 : 1;
+};
+
+function counted(cells, wanted) {
+  const quantized = cells.filter(cell => !cell.float), judged = quantized.length ? quantized : cells;
+  const having = wanted.scores.map(score => [score, judged.filter(cell => score in cell.drop).length]);
+  const measured = having.filter(([, n]) => n), most = Math.max(...measured.map(([, n]) => n));
+  let held = measured.filter(([, n]) => wanted.named || 2 * n > judged.length);
+  if (!held.length) held = measured.filter(([, n]) => n === most);
+  held = held.map(([score]) => score);
+  return [held, measured.filter(([score]) => !held.includes(score))];
 }
 
-function violations(cell, wanted) {
-  const found = {}, scores = heldTo(cell, wanted), main = scores[0];
+function violations(cell, wanted, scores, sure) {
+  const found = {};
   if (wanted.memory !== null && cell.bytes > wanted.memory)
     found.memory = wanted.memory ? cell.bytes / wanted.memory - 1 : Infinity;
   if (wanted.max_drop !== null) for (const score of scores) {
-    const drop = score in cell.drop ? cell.drop[score][0] : Infinity;
+    const drop = bound(cell, score, sure);
     if (drop > wanted.max_drop) found[score] = drop - wanted.max_drop;
   }
   const rate = cell.tokens_per_second;
   if (wanted.tokens_per_second !== null && (rate === null || rate < wanted.tokens_per_second))
     found['tokens per second'] = rate ? wanted.tokens_per_second / rate - 1 : Infinity;
-  if (!(main in cell.comparable)) found[main + ' was measured'] = Infinity;
+  return found;
+}
+
+function cost(cell, prefer) {
+  return prefer === 'size' ? cell.bytes : cell.tokens_per_second ? 1 / cell.tokens_per_second : Infinity;
+}
+
+function ranked(cells, wanted, scores, stderrs) {
+  if (!cells.length) return [];
+  let good = [...cells].sort(before(cell => [loss(cell, scores[0]), cell.bytes, cell.id]));
+  const base = cells.find(cell => cell.float);
+  const vain = cell => base && cell !== base && cell.bytes >= (1 - TIE) * base.bytes
+    && !scores.some(score => worse(base, cell, score, stderrs));
+  good = [...good.filter(cell => !vain(cell)), ...good.filter(vain)];
+  if (wanted.prefer === 'quality') return good;
+  const best = good[0];
+  if (wanted.max_drop === null) good = good.filter(cell => !scores.some(score => worse(cell, best, score, stderrs)));
+  const found = [];
+  while (good.length) {
+    const least = Math.min(...good.map(cell => cost(cell, wanted.prefer)));
+    const next = good.findIndex(cell => cost(cell, wanted.prefer) <= (1 + TIE) * least);
+    found.push(...good.splice(next, 1));
+  }
   return found;
 }
 
 function recommend(cells, wanted, stderrs) {
-  const main = wanted.scores[0], sign = main.startsWith('ppl ') ? 1 : -1;
-  const loss = cell => main in cell.comparable ? sign * cell.comparable[main] : Infinity;
-  const order = {
-    quality: cell => [loss(cell), cell.bytes],
-    size: cell => [cell.bytes, loss(cell)],
-    speed: cell => [-(cell.tokens_per_second || 0), loss(cell)],
-  }[wanted.prefer];
-  const before = (a, b) => { const x = order(a), y = order(b);
-    const gap = i => x[i] === y[i] ? 0 : x[i] - y[i];
-    return gap(0) || gap(1) || (a.id < b.id ? -1 : 1); };
-  const missed = new Map(cells.map(cell => [cell.id, violations(cell, wanted)]));
-  const good = cells.filter(cell => !Object.keys(missed.get(cell.id)).length).sort(before);
-  if (!good.length) {
-    const worst = cell => Math.max(...Object.values(missed.get(cell.id)));
-    const nearer = (a, b) => worst(a) === worst(b) ? (a.id < b.id ? -1 : 1) : worst(a) - worst(b);
-    const near = [...cells].sort(nearer)[0];
-    return {satisfying: [], miss: near ?? null, violations: near ? missed.get(near.id) : {}};
+  const [scores, uncounted] = counted(cells, wanted);
+  const lacks = cell => scores.filter(score => !(score in cell.drop));
+  const whole = scores.length ? cells.filter(cell => !lacks(cell).length) : [];
+  const lacking = cells.filter(cell => lacks(cell).length).map(cell => [cell, lacks(cell)]);
+  const holds = sure => whole.filter(cell => !Object.keys(violations(cell, wanted, scores, sure)).length);
+  const good = ranked(holds(true), wanted, scores, stderrs), hoped = ranked(holds(false), wanted, scores, stderrs);
+  const result = {satisfying: good, scores, uncounted, lacking, unsure: null, margin: null, stderr: null, miss: null,
+    violations: {}};
+  if (hoped.length && hoped[0] !== good[0]) result.unsure = hoped[0];
+  if (!good.length && whole.length) {
+    const worst = cell => Math.max(...Object.values(violations(cell, wanted, scores, true)));
+    result.miss = [...whole].sort(before(cell => [worst(cell), cell.id]))[0];
+    result.violations = violations(result.miss, wanted, scores, true);
   }
-  const result = {satisfying: good, margin: null, stderr: null};
-  if (good.length > 1 && good.slice(0, 2).every(cell => main in cell.comparable)) {
-    const ends = [good[0], good[1]].map(cell => cell.index).sort((a, b) => a - b);
-    result.margin = loss(good[1]) - loss(good[0]);
-    result.stderr = stderrs[main][ends.join()];
+  if (good.length > 1) {
+    result.margin = loss(good[1], scores[0]) - loss(good[0], scores[0]);
+    result.stderr = error(good[0], good[1], scores[0], stderrs);
   }
   return result;
 }
 
 const limit = share => Number((100 * share).toPrecision(6)) + ' %';
 const percent = share => (100 * share).toFixed(2) + ' %';
+const most = high => high === null ? 'nobody knows what (a single window)' : percent(high);
+const title = cell => cell.float ? `${cell.id}, the unquantized model` : cell.id;
 function size(bytes) {
   const power = Math.min(3, Math.max(0, Math.floor(Math.log10(Math.max(bytes, 1)) / 3)));
   return Number((bytes / 1000**power).toPrecision(3)) + ' ' + ['B', 'kB', 'MB', 'GB'][power];
@@ -111,41 +146,52 @@ function size(bytes) {
 function facts(cell, scores) {
   const said = [size(cell.bytes)];
   if (cell.tokens_per_second !== null) said.push(Math.round(cell.tokens_per_second) + ' tokens/s');
-  for (const score of scores) if (score in cell.drop) {
-    const [drop, stderr] = cell.drop[score], plus = drop < 0 ? '' : '+';
-    said.push(`${score}: ${plus}${percent(drop)} \u00b1 ${(100 * stderr).toFixed(2)} lost`);
+  for (const score of scores) if (score in cell.drop && !cell.float) {
+    const [drop, high] = cell.drop[score], plus = drop < 0 ? '' : '+';
+    said.push(`${score}: ${plus}${percent(drop)} lost, at most ${most(high)}`);
   }
   return said.join(', ');
 }
 
 function reason(cell, name, wanted) {
   if (name === 'memory') return `its weights take ${size(cell.bytes)}, more than ${size(wanted.memory)}`;
-  if (name === 'tokens per second') return cell.tokens_per_second === null ? 'its speed was not measured'
-    : `its speed is ${Math.round(cell.tokens_per_second)} tokens/s, where ${wanted.tokens_per_second} are asked`;
-  if (name in cell.drop)
-    return `it loses ${percent(cell.drop[name][0])} on ${name}, more than ${limit(wanted.max_drop)}`;
-  return `it has no ${name.replace(/ was measured$/, '')}`;
+  const asked = Number((wanted.tokens_per_second ?? 0).toPrecision(6));
+  if (name === 'tokens per second') return cell.tokens_per_second === null
+    ? `its speed was not measured, where ${asked} are asked`
+    : `its speed is ${Math.round(cell.tokens_per_second)} tokens/s, where ${asked} are asked`;
+  const [drop, high] = cell.drop[name];
+  return `it loses ${percent(drop)} on ${name} and may lose ${most(high)}, more than ${limit(wanted.max_drop)}`;
+}
+
+function hope(found) {
+  return found.unsure ? [`${title(found.unsure)} would be preferred if its measured loss were exact `
+    + `(${facts(found.unsure, found.scores)}): more documents or windows would tell`] : [];
 }
 
 function doubts(found, wanted) {
-  const best = found.satisfying[0], main = wanted.scores[0], said = [];
+  const best = found.satisfying[0], main = found.scores[0], said = [];
   if (found.margin !== null) {
     const sure = Math.abs(found.margin) > NORMAL * found.stderr;
     const numbers = `${Math.abs(found.margin).toPrecision(3)} \u00b1 ${found.stderr.toPrecision(2)}`;
-    const side = found.margin >= 0 ? 'better' : 'worse';
-    const unit = main.startsWith('ppl ') ? 'bits per byte' : 'points';
+    const side = found.margin >= 0 ? 'better' : 'worse', unit = lower(main) ? 'bits per byte' : 'points';
     const verdict = sure ? 'significant' : 'not significant: choose between them by size or speed';
-    said.push(`${main}: ${numbers} ${unit} ${side} than the next, ${found.satisfying[1].id} (${verdict})`);
+    said.push(`${main}: ${numbers} ${unit} ${side} than the next, ${title(found.satisfying[1])} (${verdict})`);
   }
-  if (wanted.max_drop !== null) for (const score of heldTo(best, wanted)) {
-    const [drop, stderr] = best.drop[score];
-    if (drop + NORMAL * stderr > wanted.max_drop)
-      said.push(`not sure to hold: the interval of its loss on ${score} reaches beyond ${limit(wanted.max_drop)}`);
-  }
+  said.push(...hope(found));
   said.push(...best.caveats);
   const clean = found.satisfying.find(cell => !cell.caveats.length);
   if (best.caveats.length && clean)
-    said.push(`the best without such a caveat: ${clean.id} (${facts(clean, wanted.scores)})`);
+    said.push(`the best without such a caveat: ${title(clean)} (${facts(clean, found.scores)})`);
+  return said;
+}
+
+function leftOut(found) {
+  const said = found.lacking.slice(0, NAMED).map(([cell, scores]) =>
+    `${cell.id} is not judged: it has no ${scores.join(' and no ')}`);
+  const more = found.lacking.length - NAMED;
+  if (more > 0) said.push(`${more} more cells are not judged: they lack one of these scores`);
+  for (const [score, n] of found.uncounted)
+    said.push(`${score} does not count, as only ${n} quantized cell${n > 1 ? 's have' : ' has'} it`);
   return said;
 }
 
@@ -181,24 +227,37 @@ function show(form, out) {
   let wanted;
   try { wanted = ask(form); } catch (problem) { line(out, 'p', problem); return; }
   const model = filter ? filter.value : '';
-  const cells = data.cells.filter(cell => !model || cell.model === model);
-  const found = recommend(cells, wanted, data.stderrs);
-  if (!found.satisfying.length) {
-    if (!found.miss) { line(out, 'p', 'None, because the report has no quantized cell.'); return; }
-    const nearest = `${found.miss.id} (${facts(found.miss, wanted.scores)})`;
+  const names = [...new Set(data.cells.map(cell => cell.model))].filter(name => !model || name === model);
+  for (const model of names) {
+    if (names.length > 1) line(out, 'h4', model);
+    tell(out, recommend(data.cells.filter(cell => cell.model === model), wanted, data.stderrs), wanted);
+  }
+}
+
+function tell(out, found, wanted) {
+  const best = found.satisfying[0];
+  if (best) {
+    const head = line(out, 'p', 'Deploy '), link = line(head, 'a', title(best));
+    head.className = 'deploy'; link.href = '#' + best.anchor;
+    line(out, 'p', facts(best, found.scores));
+    const list = line(out, 'ul', '');
+    for (const doubt of doubts(found, wanted)) line(list, 'li', doubt);
+    if (best.serve) line(out, 'pre', best.serve);
+    const within = wanted.prefer === 'quality' || wanted.max_drop !== null ? ''
+      : ' among those that cannot be told from the best';
+    const others = `${found.satisfying.length - 1} more satisfy this; ranked by ${wanted.prefer}${within}`;
+    line(out, 'p', `${others}, quality being ${found.scores[0]}.`);
+  } else if (!found.miss) {
+    const have = found.scores.length ? 'all scores' : 'the scores';
+    line(out, 'p', `None, because no cell has ${have} that count.`);
+  } else {
+    const nearest = `${title(found.miss)} (${facts(found.miss, found.scores)})`;
     line(out, 'p', `None, because every cell misses something; the nearest is ${nearest}:`);
     const list = line(out, 'ul', '');
     for (const name of Object.keys(found.violations)) line(list, 'li', reason(found.miss, name, wanted));
-    return;
+    for (const hoped of hope(found)) line(list, 'li', hoped);
   }
-  const best = found.satisfying[0], head = line(out, 'p', 'Deploy '), link = line(head, 'a', best.id);
-  head.className = 'deploy'; link.href = '#' + best.anchor;
-  line(out, 'p', facts(best, wanted.scores));
-  const list = line(out, 'ul', '');
-  for (const doubt of doubts(found, wanted)) line(list, 'li', doubt);
-  if (best.serve) line(out, 'pre', best.serve);
-  const others = found.satisfying.length - 1;
-  line(out, 'p', `${others} more satisfy this; ranked by ${wanted.prefer}, quality being ${wanted.scores[0]}.`);
+  for (const told of leftOut(found)) line(out, 'p', told).className = 'soft';
 }
 
 const form = document.getElementById('recommend');

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import polars as pl
 
-from ptqbench.reporting.answer import doubts, facts, reason, size
+from ptqbench.reporting.answer import doubts, facts, left_out, reason, size
 from ptqbench.reporting.family import Duel, duels, verdict
 from ptqbench.reporting.figures import family_figure, svg
+from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.markup import definitions, escape, short, table
 from ptqbench.reporting.names import anchor
-from ptqbench.reporting.recommend import Candidate, Constraints, recommend
-from ptqbench.reporting.scores import NORMAL, CellKey, better_when_lower
+from ptqbench.reporting.recommend import Candidate, Constraints, Recommendation, recommend
+from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -24,27 +26,24 @@ LIMITS = (0.01, 0.02, 0.05, 0.10, 0.20)
 Stderrs = dict[tuple[str, str, str], float]
 
 
-def key_of(row: dict[str, Any]) -> CellKey:
-    """The cell of a table's row."""
-    return row["model"], row["calibration"], row["method"], row["scheme"]
-
-
 def cell_link(cell: CellKey, text: str) -> str:
     """A link to a cell's provenance; ``text`` is escaped here."""
     return f'<a href="#{escape(anchor(cell))}">{escape(text)}</a>'
 
 
 def answer_section(model: str, cells: list[Candidate], scores: tuple[str, ...], stderrs: Stderrs) -> str:
-    """The smallest cell of a model that loses at most so much, for a few limits; the first that holds leads."""
+    """The smallest cell of a model that loses at most so much, for a few limits; the first quantized one leads."""
     own = [cell for cell in cells if cell.model == model]
-    asked = [Constraints(scores, max_drop=limit, prefer="size") for limit in LIMITS]
+    asked = [Constraints(scores, max_drop=limit, prefer="size", named=False) for limit in LIMITS]
     found = [(limits, recommend(own, limits, stderrs)) for limits in asked]
     said = f"<h3>{escape(model)}</h3>"
-    first = next(((limits, one) for limits, one in found if one.best is not None), None)
+    left = "".join(f'<p class="soft">{escape(line)}</p>' for line in left_out(found[0][1]))
+    first = next(((limits, one) for limits, one in found if one.best is not None and not one.best.is_float), None)
     if first is None:
-        limits, one = found[-1]
-        nearest = f"; the nearest is {escape(one.miss.id)} ({escape(facts(one.miss, scores))})" if one.miss else ""
-        return f'{said}<div class="answer"><p>No cell loses less than {LIMITS[-1]:.0%}{nearest}.</p></div>'
+        line = (
+            f"No quantized cell that is smaller is sure to lose at most {LIMITS[-1]:.0%}: keep the unquantized model."
+        )
+        return f'{said}<div class="answer"><p>{line}</p>{left}</div>' + limits_table(found, f"limits-{_id(model)}")
     limits, one = first
     best = one.best
     assert best is not None
@@ -53,12 +52,12 @@ def answer_section(model: str, cells: list[Candidate], scores: tuple[str, ...], 
     serve = f"<pre>{escape(best.serve)}</pre>" if best.serve else ""
     return (
         f'{said}<div class="answer"><p class="deploy">Deploy {_link(best)}: the smallest cell that loses at most '
-        f"{limits.max_drop:.0%} on every score.</p><p>{escape(facts(best, scores))}</p><ul>{lines}</ul>{serve}</div>"
-        + limits_table(found, f"limits-{_id(model)}")
+        f"{limits.max_drop:.0%} on every score that counts.</p><p>{escape(facts(best, one.scores))}</p>"
+        f"<ul>{lines}</ul>{serve}{left}</div>" + limits_table(found, f"limits-{_id(model)}")
     )
 
 
-def limits_table(found: list[tuple[Constraints, Any]], name: str) -> str:
+def limits_table(found: list[tuple[Constraints, Recommendation]], name: str) -> str:
     """One row per limit."""
     rows: list[tuple[str, str, str, str]] = []
     for limits, one in found:
@@ -66,7 +65,7 @@ def limits_table(found: list[tuple[Constraints, Any]], name: str) -> str:
             why = [reason(one.miss, name, limits) for name in one.violations] if one.miss else []
             rows.append((f"{limits.max_drop:.0%}", "none", "", escape("; ".join(why))))
         else:
-            said = facts(best, limits.scores).removeprefix(f"{size(best.bytes)}, ")
+            said = facts(best, one.scores).removeprefix(size(best.bytes)).removeprefix(", ")
             rows.append((f"{limits.max_drop:.0%}", _link(best), size(best.bytes), escape(said)))
     titles = ("at most lost", "smallest", "weights", "how it scores")
     return table(dict(zip(titles, map(list, zip(*rows, strict=True)), strict=True)), name)
@@ -125,7 +124,7 @@ def column(rows: Sequence[dict[str, Any] | None], score: str, stderrs: Stderrs) 
             mark = " ◆"
         elif abs(row["comparable"] - best["comparable"]) <= NORMAL * _pair(stderrs, score, row, best):
             mark = " ≈"
-        texts.append(cell_link(key_of(row), short(row["value"], 4)) + delta(row, sign) + mark)
+        texts.append(cell_link(cell_of(row), short(row["value"], 4)) + delta(row, sign) + mark)
     return texts
 
 
@@ -139,29 +138,41 @@ def delta(row: dict[str, Any], sign: int) -> str:
     return f' <span class="{kind}">{short(row["delta"], 3, sign=True)} ± {short(row["delta_stderr"], 2)}{mark}</span>'
 
 
-def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, score: str) -> str:
-    """Class by structure and bit-width: the least relative loss that any cell of the class reaches.
+def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) -> str:
+    """The least loss of a model that a class reaches, beside others of the same range and propagation (rows), bit-width
+    and granularity (columns); ``◆`` is the best of them.
 
     Of mixed cells, those whose bits per weight round alike are of one width.
     """
     width = pl.coalesce(pl.col("bits").cast(pl.Float64), pl.col("bits_per_weight").round(1))
     named = pl.col("strategy").list.join(" + ").replace("", "none (nearest rounding)")
-    data = scores.filter(pl.col("score") == score, pl.col("method") != FLOAT_METHOD, pl.col("drop").is_not_null())
-    data = data.join(
-        cells.select(*KEY, "bits", "structure", width=width, strategy=named), on=KEY, maintain_order="left"
-    )
-    places = data.select("structure", "width", mixed=pl.col("bits").is_null()).unique()
-    places = places.sort("structure", "width", descending=[False, True])
-    classes = data["strategy"].unique(maintain_order=True).to_list()
-    columns: dict[str, list[str]] = {"class": [escape(name) for name in classes]}
-    for structure, bits, mixed in places.rows():
-        texts = []
-        for name in classes:
-            place = pl.col("structure").eq(structure) & pl.col("width").eq(bits) & pl.col("bits").is_null().eq(mixed)
-            here = data.filter(place, pl.col("strategy") == name)
-            texts.append(_best(here.sort("drop")))
-        columns[f"{structure}, {f'mixed, {bits:g} bits per weight' if mixed else f'{bits:g} bits'}"] = texts
-    return table(columns, f"taxonomy-{_id(score)}", stub="class")
+    data = _where(scores, model=model, score=score)
+    data = data.filter(pl.col("method") != FLOAT_METHOD, pl.col("drop").is_not_null())
+    own = cells.select(*KEY, "bits", "group_size", "range", "propagate", width=width, strategy=named)
+    data = data.join(own, on=KEY, maintain_order="left").with_columns(pl.col("range").fill_null("unknown"))
+    places = data.select("width", "group_size", mixed=pl.col("bits").is_null()).unique()
+    places = places.sort("width", "group_size", "mixed", descending=[True, True, False])
+    settings = data.select("range", "propagate").unique(maintain_order=True).rows()
+    rows = [
+        (name, *setting)
+        for setting in settings
+        for name in _where(data, range=setting[0], propagate=setting[1])["strategy"].unique(maintain_order=True)
+    ]
+    columns: dict[str, list[str]] = {"class": [escape(name) for name, _, _ in rows]}
+    columns["range"] = [escape(name) for _, name, _ in rows]
+    columns["propagated"] = ["yes" if propagate else "" for _, _, propagate in rows]
+    for bits, group, mixed in places.rows():
+        here = _where(data, width=bits, group_size=group)
+        here = here.filter(pl.col("bits").is_null().eq(mixed)).sort("drop", maintain_order=True)
+        best = [_where(here, strategy=name, range=own, propagate=behind) for name, own, behind in rows]
+        leads = [
+            _leads(one, _where(here, range=own, propagate=behind))
+            for one, (_, own, behind) in zip(best, rows, strict=True)
+        ]
+        width_of = f"mixed, {bits:g} bits per weight" if mixed else f"{bits:g} bits"
+        title = f"{width_of}, {f'groups of {group}' if group > 0 else 'per channel'}"
+        columns[title] = [_best(one) + (" ◆" if leads else "") for one, leads in zip(best, leads, strict=True)]
+    return table(columns, f"taxonomy-{_id(model)}-{_id(score)}", stub="class")
 
 
 def family_section(models: list[str], scores: pl.DataFrame, cells: pl.DataFrame, stderrs: Stderrs, name: str) -> str:
@@ -206,15 +217,26 @@ def cost(cells: pl.DataFrame, results: pl.DataFrame) -> str:
     wanted = pl.col("metric").is_in(["tokens_per_second", "first_token_seconds"])
     rates = results.filter(wanted | pl.col("metric").str.ends_with("_gib"))
     columns: dict[str, list[str]] = {
-        title: [] for title in ("cell", "quantize, s", "peak memory, MB", "packed, MB", "served, MB", "bits/weight")
+        title: []
+        for title in (
+            "cell",
+            "quantize, s",
+            "peak memory, MB",
+            "packed, MB",
+            "served, MB",
+            "bits/weight",
+            "bits/parameter",
+            "added by a transform, MB",
+        )
     }
     extra = rates.select("task", "metric").unique(maintain_order=True).rows()
     for row in cells.iter_rows(named=True):
-        key = key_of(row)
+        key = cell_of(row)
         values = (row["quantize_seconds"], _mega(row["peak_memory_bytes"]), _mega(row["checkpoint_bytes"]))
-        numbers = [*values, _mega(row["served_bytes"]), row["bits_per_weight"]]
+        numbers = [*values, _mega(row["served_bytes"]), row["bits_per_weight"], row["checkpoint_bits_per_parameter"]]
+        numbers.append(_mega(row["added_bytes"]) or None)
         columns["cell"].append(cell_link(key, f"{row['model']} {row['method']} {row['scheme']}"))
-        for title, value in zip(list(columns)[1:6], numbers, strict=True):
+        for title, value in zip(list(columns)[1:8], numbers, strict=True):
             columns[title].append("" if value is None else short(value, 4))
         for task, metric in extra:
             where = [pl.col(name) == value for name, value in zip(KEY, key, strict=True)]
@@ -227,46 +249,52 @@ def provenance_section(cells: pl.DataFrame, origins: dict[CellKey, dict[str, Any
     """One folded entry per cell: what it is, what made it, what fell back, and the commands that do it again."""
     parts = []
     for row in cells.iter_rows(named=True):
-        cell = key_of(row)
-        origin = origins[cell]
-        facts = {
+        cell = cell_of(row)
+        origin = origins.get(cell)
+        told = {
             "format": escape(row["format"]),
             "checkpoint": f"<code>{escape(row['checkpoint'])}</code>",
-            "made by code": f"<code>{escape(origin['code'])}</code>, {escape(_versions(origin['versions']))}",
+            "model's dtype": escape(row["dtype"]),
+            "served dense": escape(row["dense"] or ("as asked" if row["format"] == "dense" else "no")),
             "fallbacks": escape("; ".join(row["fallbacks"]) or "none"),
-            "configuration": f"<code>{escape(json.dumps(origin['spec'], sort_keys=True))}</code>",
         }
+        if origin is not None:
+            told["made by code"] = f"<code>{escape(origin['code'])}</code>, {escape(_versions(origin['versions']))}"
+            told["configuration"] = f"<code>{escape(json.dumps(origin['spec'], sort_keys=True))}</code>"
         if cell in pages:
-            facts["diagnosis"] = f'<a class="diagnosis" href="{escape(pages[cell])}">why it scores as it does</a>'
-        evaluations = "".join(_evaluation(one) for one in origin["evaluations"])
+            told["diagnosis"] = f'<a class="diagnosis" href="{escape(pages[cell])}">why it scores as it does</a>'
+        evaluations = "".join(_evaluation(one) for one in (origin or {}).get("evaluations", []))
         title = (
             escape(f"{row['model']} · {row['method']} · {row['scheme']}") + f' <span class="soft">{_flags(row)}</span>'
         )
         parts.append(
             f'<details id="{escape(anchor(cell))}" data-model="{escape(row["model"])}">'
-            f"<summary>{title}</summary>{definitions(facts)}{evaluations}</details>"
+            f"<summary>{title}</summary>{definitions(told)}{evaluations}</details>"
         )
     return "".join(parts)
 
 
 def payload(cells: list[Candidate], scores: Sequence[str], stderrs: Stderrs) -> str:
-    """The data of the script: candidates, and standard errors of differences by score and the two cells' numbers."""
+    """The data of the script: candidates, and standard errors of differences by score and the two cells' numbers.
+
+    JSON has no infinity: null stands for it, where a single window leaves everything open.
+    """
     index = {cell.id: number for number, cell in enumerate(cells)}
-    pairs: dict[str, dict[str, float]] = {score: {} for score in scores}
+    pairs: dict[str, dict[str, float | None]] = {score: {} for score in scores}
     for (score, a, b), stderr in stderrs.items():
-        if a in index and b in index:
+        if a in index and b in index and cells[index[a]].model == cells[index[b]].model:
             first, second = sorted((index[a], index[b]))
-            pairs[score][f"{first},{second}"] = float(f"{stderr:.4g}")
+            pairs[score][f"{first},{second}"] = _finite(stderr)
     rows = [
         {
             "id": cell.id,
             "anchor": anchor(cell.key),
             "model": cell.model,
+            "float": cell.is_float,
             "bytes": cell.bytes,
             "tokens_per_second": cell.tokens_per_second,
             "comparable": cell.comparable,
-            "drop": cell.drop,
-            "expected": cell.expected,
+            "drop": {score: [drop, _finite(high)] for score, (drop, high) in cell.drop.items()},
             "caveats": cell.caveats,
             "serve": cell.serve,
         }
@@ -282,10 +310,22 @@ def _evaluation(one: dict[str, Any]) -> str:
 
 
 def _flags(row: dict[str, Any]) -> str:
-    dense = any(line.startswith("served dense") for line in row["fallbacks"])
-    layers = len(row["fallbacks"]) - dense
-    said = [f"{layers} fallbacks"] if layers else []
-    return escape(", ".join(said + (["served dense"] if dense else [])))
+    layers = len(row["fallbacks"])
+    said = [f"{layers} fallback{'s' if layers > 1 else ''}"] if layers else []
+    return escape(", ".join(said + (["served dense"] if row["format"] == "dense" else [])))
+
+
+def _where(data: pl.DataFrame, **values: object) -> pl.DataFrame:
+    return data.filter(*(pl.col(name).eq(value) for name, value in values.items()))
+
+
+def _leads(own: pl.DataFrame, all_: pl.DataFrame) -> bool:
+    """Whether the best of a class is the best of several classes."""
+    return len(own) > 0 and all_["strategy"].n_unique() > 1 and bool(own["drop"].min() == all_["drop"].min())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _best(sorted_rows: pl.DataFrame) -> str:
@@ -293,16 +333,16 @@ def _best(sorted_rows: pl.DataFrame) -> str:
         return ""
     row = sorted_rows.row(0, named=True)
     return f"{short(100 * row['drop'], 3, sign=True)} ± {short(100 * row['drop_stderr'], 2)} % " + cell_link(
-        key_of(row), row["method"]
+        cell_of(row), row["method"]
     )
 
 
 def _link(cell: Candidate) -> str:
-    return cell_link(cell.key, f"{cell.key[2]} {cell.key[3]}")
+    return cell_link(cell.key, "the unquantized model" if cell.is_float else f"{cell.key[2]} {cell.key[3]}")
 
 
 def _pair(stderrs: Stderrs, score: str, a: dict[str, Any], b: dict[str, Any]) -> float:
-    one, two = ("/".join(key_of(row)) for row in (a, b))
+    one, two = ("/".join(cell_of(row)) for row in (a, b))
     return stderrs[score, one, two] if (score, one, two) in stderrs else stderrs[score, two, one]
 
 

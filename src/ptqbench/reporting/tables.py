@@ -7,45 +7,36 @@ import polars as pl
 KEY = ["model", "calibration", "method", "scheme"]
 
 
-def wide(results: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
-    """One row per cell: size, proxy loss, perplexity of each corpus and the mean accuracy of each task suite."""
-    perplexity = (
-        results.filter(pl.col("metric") == "perplexity")
-        .with_columns(task=column())
-        .pivot(on="task", index=KEY, values="value", sort_columns=True)
-    )
-    perplexity = perplexity.rename({name: f"ppl {name}" for name in perplexity.columns if name not in KEY})
-    accuracy = results.filter(pl.col("metric") == "acc").group_by([*KEY, "suite"]).agg(pl.col("value").mean() * 100)
-    accuracy = accuracy.pivot(on="suite", index=KEY, values="value", sort_columns=True)
-    accuracy = accuracy.rename({name: f"acc % {name}" for name in accuracy.columns if name not in KEY})
+def wide(scores: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    """One row per cell: size, proxy loss, fallbacks, and every score."""
     table = cells.select(
         *KEY,
         pl.col("strategy").list.join(" + ").replace("", "-"),
         pl.col("bits_per_weight").alias("bits/weight"),
-        (pl.col("checkpoint_bytes") / 2**20).alias("MiB"),
+        pl.col("checkpoint_bits_per_parameter").alias("checkpoint bits/parameter"),
+        (pl.col("checkpoint_bytes") / 1e6).alias("MB"),
         pl.col("proxy_loss").alias("proxy loss"),
         pl.col("fallbacks").list.len().alias("fallbacks"),
+        pl.col("dense").is_not_null().replace_strict({True: "dense", False: ""}).alias("served"),
     )
-    for scores in (perplexity, accuracy):
-        if set(scores.columns) - set(KEY):
-            table = table.join(scores, on=KEY, how="left", maintain_order="left")
-    return table
+    if scores.is_empty():
+        return table
+    measured = scores.pivot(on="score", index=KEY, values="value")
+    return table.join(measured, on=KEY, how="left", maintain_order="left")
 
 
-def column() -> pl.Expr:
-    """A task's name, with its suite's where a cell has it in several (by two backends, for example)."""
-    several = pl.len().over([*KEY, "task"]).max().over("task") > 1
-    return pl.when(several).then(pl.format("{} ({})", "task", "suite")).otherwise("task")
-
-
-def summary(results: pl.DataFrame, cells: pl.DataFrame) -> str:
+def summary(scores: pl.DataFrame, cells: pl.DataFrame) -> str:
     """``summary.md``: the table, in the order of the plan, and what every column means."""
     notes = (
-        "Perplexity: lower is better. Accuracy: mean over the tasks of a suite. Proxy loss: sum over all linears of "
-        "tr(ΔW H ΔWᵀ), the output error on the calibration tokens. Fallbacks: layers (or the export) that did not run "
-        "as asked; `cells.parquet` names them. Standard errors are in `results.parquet`."
+        "Perplexity (`ppl text@window (suite)`): lower is better, and only one of the same window compares. Accuracy: "
+        "mean over the tasks of a suite, in per cent. bits/weight: of the quantized weights with their scales; of the "
+        "whole checkpoint, what stays in float included, per parameter of the model: checkpoint bits/parameter. MB: "
+        "10⁶ bytes of the packed checkpoint. Proxy loss: sum over all linears of tr(ΔW H ΔWᵀ), the output error on the "
+        "calibration tokens. Fallbacks: layers that did not run as asked; served dense: no packed format holds the "
+        "cell, or none that the backend serves (`cells.parquet` says which and why). Standard errors are in "
+        "`scores.parquet`."
     )
-    return f"# Results\n\n{markdown(wide(results, cells))}\n\n{notes}\n"
+    return f"# Results\n\n{markdown(wide(scores, cells))}\n\n{notes}\n"
 
 
 def markdown(table: pl.DataFrame) -> str:

@@ -14,7 +14,7 @@ from ptqbench.imports import lean_transformers
 from ptqbench.locks import claim
 from ptqbench.manifest import is_made, key, verify, write_result
 from ptqbench.places import checkpoint_folder, texts
-from ptqbench.records import Packed, Result
+from ptqbench.records import Packed, Reported, Result
 from ptqbench.stages.common import Meter, computing, parser
 
 ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             **made,
             "backend": args.spec["backend"],
             "export": exported["format"],
+            "cell": {name: exported[name] for name in Reported.__annotations__ if name in exported},
             "rows": rows,
             **meter.read(),
             **record,

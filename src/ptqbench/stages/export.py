@@ -13,10 +13,13 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.formats.choice import choose, modules
 from ptqbench.formats.layout import Layout
 from ptqbench.manifest import begin, finish, key, verify
+from ptqbench.models.headers import read_headers
 from ptqbench.places import CHECKPOINT, model_folder, stored
 from ptqbench.records import Codes, Model, Packed
 from ptqbench.stages.common import Meter, parser
 
+REPORTED = ("packed_bytes", "n_weights", "seconds", "peak_memory_bytes", "layers", "added_bytes", "float_bytes")
+DTYPES = {"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
 TOWER = "the vision tower is dequantized: a packed format is written for the language model alone"
 
 
@@ -40,9 +43,18 @@ def main(argv: list[str] | None = None) -> None:
     if args.quantized is not None:
         where = folder / CHECKPOINT
         files, record = run(args, source, folder)
-    record |= {"adapter": model["adapter"], "model_type": model["model_type"]}
+    record |= {"adapter": model["adapter"], "model_type": model["model_type"], **weights(source)}
     record["checkpoint"] = stored(where, args.out, args.spec["model"])
     finish(args.out, Packed, made, files, **record, **meter.read())
+
+
+def weights(source: Path) -> dict[str, Any]:
+    """How many parameters a model has, and in which dtype (the one that most bytes are of)."""
+    counts: dict[str, int] = {}
+    for header in read_headers(source, f"model {source}").values():
+        counts[header.dtype] = counts.get(header.dtype, 0) + math.prod(header.shape)
+    dtype = max(counts, key=lambda name: counts[name] * DTYPES.get(name, (name, 1))[1])
+    return {"dtype": DTYPES.get(dtype, (dtype, 1))[0], "n_parameters": sum(counts.values())}
 
 
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
@@ -54,7 +66,7 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
     from ptqbench.quantize.artifact import QuantizedCell
     from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 
-    verify(args.quantized, Codes)
+    made: Any = verify(args.quantized, Codes)
     model = args.spec["model"]
     checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
     cell = QuantizedCell(args.quantized, checkpoint)
@@ -91,7 +103,13 @@ def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, An
         tower = [linears for block, linears in cell.sites() if block < checkpoint.adapter.tower_blocks]
         weights = sum(math.prod(linear.shape) for linears in tower for linear in linears)
         saved = weights * checkpoint.dtype.itemsize - sum(map(packed_bytes, tower))
-    record = {"format": name, "reason": reason, "weight_bytes": written, "packed_weight_bytes": written - saved}
+    record: dict[str, Any] = {
+        "format": name,
+        "reason": reason,
+        "weight_bytes": written,
+        "packed_weight_bytes": written - saved,
+    }
+    record["quantized"] = {name: made[name] for name in REPORTED}  # so that the report needs no codes
     return files, record | ({"dense_part": TOWER} if checkpoint.adapter.tower_blocks and name != "dense" else {})
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import lzma
 import math
+import random
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tiny
 import torch
 import yaml
 from clone import REPOSITORY
+from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 from torch.nn import functional as F
 
@@ -82,6 +85,82 @@ def test_accuracy_is_that_of_the_sums_of_log_likelihoods(
     limited = {row["metric"]: row for row in run(backend, {**suite, "limit": 5})}
     assert limited["acc"]["n"] == 5
     assert limited["acc"]["value"] == pytest.approx(sum(right[:5]) / 5)
+
+
+class Guess(LM):
+    """Answers at random; lm-eval's own dummy asks the hub for a tokenizer."""
+
+    def loglikelihood(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
+        return [(-random.random(), False) for _ in requests]
+
+    loglikelihood_rolling = generate_until = None
+
+
+LEAVES = {"one": 3, "two": 10, "three": 6, "four": 7}
+
+
+def write_groups(folder: Path, by_size: bool) -> None:
+    """Four tasks in nested groups, of which one aggregates nothing, and one task under a tag; two filters."""
+    for name, size in LEAVES.items():
+        rows = [{"q": f"{name}{i}", "c": ["x", "y"], "g": i % 2} for i in range(size)]
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        task = {
+            "task": name,
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": str(folder / f"{name}.jsonl")}},
+            "test_split": "test",
+            "output_type": "multiple_choice",
+            "doc_to_text": "{{q}}",
+            "doc_to_choice": "{{c}}",
+            "doc_to_target": "{{g}}",
+            "metric_list": [{"metric": name, "aggregation": "mean"} for name in ("acc", "acc_norm")],
+            **({"tag": "tagged"} if name == "four" else {}),
+        }
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(task))
+    rule = [{"metric": "acc", "weight_by_size": by_size}]
+    groups = {
+        "inner": {"task": ["one", "two"], "aggregate_metric_list": rule},
+        "outer": {"task": ["inner", "three"], "aggregate_metric_list": rule},
+        "loose": {"task": ["inner", "three"]},
+    }
+    for name, group in groups.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"group": name, **group}))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "asked"),
+    [
+        (["outer"], {"outer"}),
+        (["inner", "three"], {"inner", "three"}),
+        (["loose", "tagged"], {"inner", "three", "four"}),
+        (["one", "four"], {"one", "four"}),
+    ],
+)
+@pytest.mark.parametrize("by_size", [True, False])
+def test_groups_say_what_they_are_the_mean_of(tmp_path: Path, tasks: list[str], asked: set[str], by_size: bool) -> None:
+    """Against the documents' own scores: what was asked is asked, and a group is the mean that its weights say."""
+    write_groups(tmp_path, by_size)
+    backend = SimpleNamespace(harness=lambda *_: Guess(), context=64)
+    random.seed(0)
+    found = run(backend, {"name": "s", "path": str(tmp_path), "tasks": tasks})
+    assert {row["task"] for row in found if row["asked"]} == asked
+    items = {row["task"]: row["items"] for row in found if row["metric"] == "acc" and "leaves" not in row}
+    members = {"inner": ["one", "two"], "outer": ["one", "two", "three"]}
+    for row in (row for row in found if "leaves" in row):
+        own = members[row["task"]]
+        assert list(row["leaves"]) == own
+        pooled = [score for leaf in own for score in items[leaf]]
+        means = [sum(items[leaf]) / len(items[leaf]) for leaf in own]
+        assert row["value"] == pytest.approx(sum(pooled) / len(pooled) if by_size else sum(means) / len(means))
+        weighed = sum(row["leaves"][leaf] * mean for leaf, mean in zip(own, means, strict=True))
+        assert weighed == pytest.approx(row["value"])
+        assert row["n"] == len(pooled)
+
+
+def test_a_task_beside_its_group_is_refused_in_one_line(tmp_path: Path) -> None:
+    write_groups(tmp_path, True)
+    with pytest.raises(UserError, match=r"^suites\.s\.tasks asks for a task twice .* make two suites$"):
+        run(None, {"name": "s", "path": str(tmp_path), "tasks": ["inner", "two"]})
 
 
 def test_an_unknown_task_is_named_with_its_near_match(

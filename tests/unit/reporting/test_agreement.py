@@ -71,7 +71,7 @@ def test_the_preset_has_a_twin_for_every_format_that_a_gpu_serves() -> None:
 
 def test_the_table(tmp_path: Path) -> None:
     schemes = ("4s-dense", "4s-gptq", "48a-dense", "48a-compressed")
-    kept = {("gptq", scheme) for scheme in schemes} | {("float", "bf16"), ("gptq-a8", "w8a8")}
+    kept = {("gptq", scheme) for scheme in schemes} | {("float", "float"), ("gptq-a8", "w8a8")}
     evaluations = [one for one in preset() if tuple(one["cell"][2:4]) in kept]
     for index, one in enumerate(evaluations):
         write(one, tmp_path, logprobs(0, shift=0.01 * (one["cell"][3] == "4s-gptq" and index > 0)))
@@ -95,7 +95,7 @@ def test_the_table(tmp_path: Path) -> None:
 
 
 def test_a_server_that_failed_is_named(tmp_path: Path) -> None:
-    evaluations = [one for one in preset() if one["cell"][3] in ("bf16", "4s-dense", "4s-gptq")]
+    evaluations = [one for one in preset() if one["cell"][3] in ("float", "4s-dense", "4s-gptq")]
     for one in evaluations:
         if one["cell"][3] != "4s-gptq":
             write(one, tmp_path, logprobs(0))

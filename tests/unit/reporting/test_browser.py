@@ -11,7 +11,7 @@ import pytest
 import report_data
 from browser import CHROMIUM, Tab, chromium
 
-from ptqbench.reporting.answer import doubts, reason
+from ptqbench.reporting.answer import doubts
 from ptqbench.reporting.names import anchor
 from ptqbench.reporting.recommend import Constraints, candidates, recommend
 
@@ -78,7 +78,8 @@ def test_the_filter_leaves_one_model(tab: Tab) -> None:
     choose = "f = document.getElementById('model-filter'); f.value = {}; f.dispatchEvent(new Event('change'))"
     tab.run(choose.format(json.dumps(report_data.MODELS[1])))
     assert set(tab.run(shown)) == {report_data.MODELS[1]}
-    assert "/c/" in tab.run("document.querySelector('#recommended a').textContent")
+    assert tab.run("document.querySelector('#recommended a').textContent").startswith(report_data.MODELS[1])
+    assert tab.run("document.querySelectorAll('#recommended .deploy').length") == 1
     tab.run(choose.format("''"))
     assert set(tab.run(shown)) == set(report_data.MODELS)
     assert tab.problems() == []
@@ -139,41 +140,45 @@ def asked(number: int) -> dict[str, Any]:
         "max_drop": [None, 0.005, 0.05, 0.2, -0.5][number % 5],
         "tokens_per_second": [None, None, 42.0][number % 3],
         "prefer": ["quality", "size", "speed"][(number // 3) % 3],
-        "scores": [["ppl wiki", "acc % qa<i>"], ["acc % qa<i>"], ["ppl wiki"]][(number // 5) % 3],
+        "scores": [["ppl wiki@64 (text)", "acc % qa<i>"], ["acc % qa<i>"], ["ppl wiki@64 (text)"]][(number // 5) % 3],
         "named": number % 7 > 2,
     }
 
 
 def test_the_page_recommends_what_the_command_does(tab: Tab) -> None:
+    """On the data of the page; ``test_script.py`` does it on random ones."""
     tables = report_data.tables()
     cells = candidates(tables["cells"], tables["scores"], tables["results"])
     stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
     answers = set()
     for number in range(100):
-        wanted = asked(number)
+        wanted, model = asked(number), report_data.MODELS[number % 2]
         constraints = Constraints(**{**wanted, "scores": tuple(wanted["scores"])})
-        found = recommend(cells, constraints, stderrs)
-        script = f"recommend(data.cells, {json.dumps(wanted)}, data.stderrs)"
+        found = recommend([cell for cell in cells if cell.model == model], constraints, stderrs)
+        own = f"data.cells.filter(cell => cell.model === {json.dumps(model)})"
+        script = f"recommend({own}, {json.dumps(wanted)}, data.stderrs)"
         page = tab.run(f"(found => ({{...found, satisfying: found.satisfying.map(cell => cell.id)}}))({script})")
         assert page["satisfying"] == [cell.id for cell in found.satisfying], wanted
         answers.add(page["satisfying"][0] if page["satisfying"] else None)
         if found.best is None:
             assert found.miss is not None
             assert page["miss"]["id"] == found.miss.id
-            told = [reason(found.miss, name, constraints) for name in found.violations]
-            again = f"Object.keys({script}.violations).map(n => reason({script}.miss, n, {json.dumps(wanted)}))"
-            assert tab.run(again) == told
         else:
-            if found.margin is not None:
-                assert page["margin"] == pytest.approx(found.margin, rel=1e-9, abs=1e-12)
-                assert page["stderr"] == pytest.approx(found.margin_stderr, rel=1e-3)
+            assert page["margin"] == (found.margin if found.margin is None else pytest.approx(found.margin, abs=1e-12))
             assert len(tab.run(f"doubts({script}, {json.dumps(wanted)})")) == len(doubts(found, constraints))
     assert len(answers) > 4
     assert None in answers
+
+
+def test_every_model_has_an_answer(tab: Tab) -> None:
+    tab.run("form.elements.memory.value = ''; form.dispatchEvent(new Event('input'))")
+    heads = tab.run("[...document.querySelectorAll('#recommended h4')].map(one => one.textContent)")
+    assert heads == list(report_data.MODELS)
+    assert tab.run("document.querySelectorAll('#recommended .deploy').length") == 2
 
 
 def test_constraints_that_make_no_sense_are_said(tab: Tab) -> None:
     tab.run("form.elements.memory.value = '24 horses'; form.dispatchEvent(new Event('input'))")
     assert tab.run("document.getElementById('recommended').textContent") == 'memory: "24 horses" is not understood'
     tab.run("form.elements.memory.value = '1KB'; form.dispatchEvent(new Event('input'))")
-    assert tab.run("document.getElementById('recommended').textContent").startswith("None, because")
+    assert tab.run("document.getElementById('recommended').textContent").count("None, because") == 2

@@ -47,7 +47,7 @@ def test_what_both_have_in_standard_errors() -> None:
 def test_the_farthest_come_first_and_the_rest_is_counted() -> None:
     lines = told(differences(BEFORE, AFTER), beyond=0.05, most=1)
     assert lines[0] == "3 scores are in both, 0.1 standard errors apart in the median, 2 by more than 0.05"
-    assert "m/c/gptq/w2" in lines[1]
+    assert "m/c/gptq/w2  text/wiki" in lines[1]
     assert "2 -> 2.1 bits per byte" in lines[1]
     assert lines[2:] == ["         and 1 more"]
 

@@ -10,15 +10,15 @@ from ptqbench.reporting.scores import CellKey, identifier
 
 # model: (scheme, bytes, bits per byte)
 CELLS = {
-    "large": [("bf16", 1600, 1.0), ("w4", 400, 1.1), ("w2", 200, 2.0)],
-    "small": [("bf16", 800, 1.3), ("w4", 210, 1.5), ("w3", 160, 1.7), ("bad", 205, 1.8)],
-    "tiny": [("bf16", 100, 2.5)],
-    "other": [("bf16", 100, 1.0)],
+    "large": [("float", 1600, 1.0), ("w4", 400, 1.1), ("w2", 200, 2.0)],
+    "small": [("float", 800, 1.3), ("w4", 210, 1.5), ("w3", 160, 1.7), ("bad", 205, 1.8)],
+    "tiny": [("float", 100, 2.5)],
+    "other": [("float", 100, 1.0)],
 }
 
 
 def key(model: str, scheme: str) -> CellKey:
-    return (model, "none", "float", "bf16") if scheme == "bf16" else (model, "c", "gptq", scheme)
+    return (model, "none", "float", "float") if scheme == "float" else (model, "c", "gptq", scheme)
 
 
 def tables(sign: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -49,7 +49,7 @@ def test_two_bits_of_the_large_model_lose_to_four_of_the_small(sign: int) -> Non
     assert [(duel.bytes, duel.smaller[3], duel.larger and duel.larger[3]) for duel in found] == [
         (160, "w3", None),
         (210, "w4", "w2"),
-        (800, "bf16", "w4"),
+        (800, "float", "w4"),
     ]
     assert [duel.lead for duel in found] == pytest.approx([0.0, -0.5, 0.2])
     assert [duel.significant for duel in found] == [False, True, True]
@@ -67,5 +67,5 @@ def test_what_chance_could_have_done_is_said() -> None:
 
 def test_a_model_that_is_never_so_small() -> None:
     found = duels(*tables(), "large", "tiny", "ppl t", stderrs("ppl t", 0.1))
-    assert found == [Duel(100, key("tiny", "bf16"))]
+    assert found == [Duel(100, key("tiny", "float"))]
     assert verdict("large", "tiny", found) == "No cell of large is as small as one of tiny that is worth having."

@@ -61,7 +61,7 @@ def test_panels_name_their_score_and_the_best_cells() -> None:
     tables = report_data.tables()
     drawn = [svg(chart, str(i)) for i, chart in enumerate(panels(tables["scores"], tables["cells"], "plain"))]
     assert len(drawn) == 2
-    assert "ppl wiki (lower is better)" in drawn[0]
+    assert "ppl wiki@64 (text) (lower is better)" in drawn[0]
     assert "acc % qa&lt;i&gt; (higher is better)" in drawn[1]
     assert "awq+gptq w4" in drawn[0]
 

@@ -97,7 +97,7 @@ def test_models_of_one_family_are_compared_at_equal_bytes_and_others_across(writ
 def test_the_best_of_one_is_not_named(written: str) -> None:
     tables = report_data.tables()
     kept = tables["scores"].filter(pl.col("method").is_in(["float", "gptq"]))
-    alone = quality_table(kept, "plain", "ppl wiki", {})
+    alone = quality_table(kept, "plain", "ppl wiki@64 (text)", {})
     assert alone.count("<a ") == 3
     assert "◆" not in alone
     assert "◆" in written
@@ -107,21 +107,40 @@ def test_mixed_cells_have_columns_by_their_bits_per_weight() -> None:
     tables = report_data.tables()
     mixed = pl.col("scheme") == "w3"
     cells = tables["cells"].with_columns(bits=pl.when(mixed).then(None).otherwise("bits"))
-    found = taxonomy(tables["scores"], cells, "ppl wiki")
-    assert re.findall(r"<th[^>]*>(dense, [^<]*)</th>", found) == [
-        "dense, 4 bits",
-        "dense, mixed, 3.1 bits per weight",
-        "dense, 2 bits",
+    found = taxonomy(tables["scores"], cells, "plain", "ppl wiki@64 (text)")
+    assert re.findall(r"<th[^>]*>([^<]*per channel)</th>", found) == [
+        "4 bits, per channel",
+        "mixed, 3.1 bits per weight, per channel",
+        "2 bits, per channel",
     ]
+
+
+def test_classes_are_compared_where_all_else_is_equal() -> None:
+    """The best of several classes is marked within one range, propagation, width and granularity, and nowhere else."""
+    tables = report_data.tables()
+    methods = {"rtn": "minmax", "gptq": "minmax", "awq+gptq": "search"}
+    cells = tables["cells"].with_columns(pl.col("method").replace(methods).alias("range"))
+    found = taxonomy(tables["scores"], cells, "plain", "ppl wiki@64 (text)")
+    body = found.partition("<tbody")[2]
+    rows = [re.sub(r"<[^>]*>", " ", row) for row in body.split("</tr>") if "<t" in row]
+    by_class = {row.split()[0] + ("+" if "+" in row.split("minmax")[0].split("search")[0] else ""): row for row in rows}
+    assert by_class["compensation"].count("◆") == 3, "gptq is better than rtn at every width"
+    assert by_class["none"].count("◆") == 0
+    assert by_class["compensation+"].count("◆") == 0, "nothing else searches its range"
+    coarse = cells.with_columns(group_size=pl.when(pl.col("method") == "gptq").then(64).otherwise("group_size"))
+    apart = taxonomy(tables["scores"], coarse, "plain", "ppl wiki@64 (text)")
+    assert "◆" not in apart, "no two classes share a granularity and a range"
+    behind = cells.with_columns(propagate=pl.col("method") == "gptq")
+    assert "◆" not in taxonomy(tables["scores"], behind, "plain", "ppl wiki@64 (text)")
 
 
 def test_the_data_of_the_script_is_whole(written: str) -> None:
     text = re.search(r'<script type="application/json" id="data">(.*?)</script>', written, re.DOTALL)
     assert text is not None
     data = json.loads(text[1])
-    assert len(data["cells"]) == 18
+    assert len(data["cells"]) == 20, "the float models too"
     assert {cell["model"] for cell in data["cells"]} == set(report_data.MODELS)
-    assert all(len(pairs) == 18 * 17 // 2 for pairs in data["stderrs"].values())
+    assert all(len(pairs) == 2 * 10 * 9 // 2 for pairs in data["stderrs"].values()), "models are not compared"
 
 
 def test_a_report_without_scores_or_with_one_kind_has_a_page() -> None:

@@ -7,10 +7,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ptqbench.reporting.collect import CELLS, RESULTS
+from ptqbench.reporting.collect import CELLS
+from ptqbench.reporting.scores import SCORES
 from ptqbench.reporting.tables import markdown, summary, text, wide
 
-METHODS = [("none", "float", "bf16", []), ("c", "rtn", "w4", []), ("c", "awq+gptq", "w4", ["compensation", "salience"])]
+METHODS = [
+    ("none", "float", "float", []),
+    ("c", "rtn", "w4", []),
+    ("c", "awq+gptq", "w4", ["compensation", "salience"]),
+]
 
 
 @pytest.fixture
@@ -25,7 +30,9 @@ def cells() -> pl.DataFrame:
             "bits": 4,
             "group_size": -1,
             "bits_per_weight": 4.25,
-            "checkpoint_bytes": 2**20,
+            "checkpoint_bytes": 10**6,
+            "checkpoint_bits_per_parameter": 5.5,
+            "dense": "no kernel" if method == "awq+gptq" else None,
             "proxy_loss": None if method == "float" else 0.123456,
             "fallbacks": ["0.q: reason"] if method == "rtn" else [],
             "propagate": False,
@@ -36,40 +43,30 @@ def cells() -> pl.DataFrame:
 
 
 @pytest.fixture
-def results() -> pl.DataFrame:
+def scores() -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for index, (calibration, method, scheme, _) in enumerate(METHODS):
         key = {"model": "m<b>", "calibration": calibration, "method": method, "scheme": scheme}
-        key |= {"backend": "transformers", "export": "dense", "stderr": 0.1, "n": 5}
-        rows.append({**key, "suite": "ppl", "task": "wiki", "metric": "perplexity", "value": 10.0 + index})
-        rows.append({**key, "suite": "ppl", "task": "wiki", "metric": "bits_per_byte", "value": 1.0})
+        rows.append({**key, "score": "ppl wiki@64 (ppl)", "value": 10.0 + index})
         if method != "rtn":
-            rows += [
-                {**key, "suite": "qa", "task": t, "metric": "acc", "value": v} for t, v in (("a", 0.5), ("b", 0.7))
-            ]
-    return pl.DataFrame(rows, schema=RESULTS)
+            rows.append({**key, "score": "acc % qa", "value": 60.0})
+    return pl.DataFrame(rows, schema=SCORES)
 
 
-def test_a_task_of_two_suites_has_two_columns(results: pl.DataFrame, cells: pl.DataFrame) -> None:
-    again = results.filter(method="rtn", metric="perplexity").with_columns(suite=pl.lit("twin"), value=pl.lit(7.0))
-    table = wide(pl.concat([results, again]), cells)
-    assert table["ppl wiki (ppl)"].to_list() == [10.0, 11.0, 12.0]
-    assert table["ppl wiki (twin)"].to_list() == [None, 7.0, None]
-
-
-def test_one_row_per_cell_in_the_order_of_the_plan(results: pl.DataFrame, cells: pl.DataFrame) -> None:
-    table = wide(results, cells)
+def test_one_row_per_cell_in_the_order_of_the_plan(scores: pl.DataFrame, cells: pl.DataFrame) -> None:
+    table = wide(scores, cells)
     assert table["method"].to_list() == ["float", "rtn", "awq+gptq"]
-    assert table["ppl wiki"].to_list() == [10.0, 11.0, 12.0]
+    assert table["ppl wiki@64 (ppl)"].to_list() == [10.0, 11.0, 12.0]
     assert table["acc % qa"].to_list() == [pytest.approx(60), None, pytest.approx(60)]
     assert table["strategy"].to_list() == ["-", "-", "compensation + salience"]
-    assert table["MiB"].to_list() == [1.0] * 3
+    assert table["MB"].to_list() == [1.0] * 3
+    assert table["served"].to_list() == ["", "", "dense"]
+    assert table["checkpoint bits/parameter"].to_list() == [5.5] * 3
     assert table["fallbacks"].to_list() == [0, 1, 0]
 
 
-def test_suites_of_one_kind_only(results: pl.DataFrame, cells: pl.DataFrame) -> None:
-    assert "acc % qa" not in wide(results.filter(pl.col("metric") == "perplexity"), cells).columns
-    assert "ppl wiki" not in wide(results.filter(pl.col("metric") == "acc"), cells).columns
+def test_a_report_without_scores_has_a_table(scores: pl.DataFrame, cells: pl.DataFrame) -> None:
+    assert len(wide(scores.clear(), cells)) == 3
 
 
 def test_markdown() -> None:
@@ -78,8 +75,8 @@ def test_markdown() -> None:
     assert text(12) == "12"
 
 
-def test_the_summary_explains_its_columns(results: pl.DataFrame, cells: pl.DataFrame) -> None:
-    written = summary(results, cells)
+def test_the_summary_explains_its_columns(scores: pl.DataFrame, cells: pl.DataFrame) -> None:
+    written = summary(scores, cells)
     assert written.startswith("# Results\n\n| model |")
     for word in ("Perplexity", "Proxy loss", "Fallbacks", "Standard errors"):
         assert word in written

@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = {
     "methods": {"gptq": {"rounding": "gptq"}},
     "suites": {"ppl": {"kind": "perplexity", "corpora": {"test": "test.txt"}, "limit": 4}},
 }
-CELL, BASELINE = ("tiny", "text", "gptq", "w3g32"), ("tiny", "none", "float", "bf16")
+CELL, BASELINE = ("tiny", "text", "gptq", "w3g32"), ("tiny", "none", "float", "float")
 
 
 class Chain(NamedTuple):

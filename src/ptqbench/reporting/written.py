@@ -1,0 +1,44 @@
+"""The report as files: tables, figures, summary and page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ptqbench.atomic import atomic, write_text
+from ptqbench.reporting.figures import across_models, size_against_quality, write_figure
+from ptqbench.reporting.page import page
+from ptqbench.reporting.scores import CellKey, collect_scores, pairs_table, scores_table
+from ptqbench.reporting.tables import summary
+
+Tables = dict[str, pl.DataFrame]
+
+
+def compared(tables: Tables) -> Tables:
+    """``scores`` and ``pairs``, from ``results`` and ``items``."""
+    found = collect_scores(tables["results"], tables["items"])
+    return {"scores": scores_table(found), "pairs": pairs_table(found)}
+
+
+def write_report(
+    tables: Tables, origins: dict[CellKey, dict[str, Any]], pages: dict[CellKey, str], index: Path
+) -> None:
+    """The page ``index`` and what lies beside it; ``origins`` are what made the cells, where that is known."""
+    for name, table in tables.items():
+        write_table(table, index.with_name(name))
+    write_figure(size_against_quality(tables["scores"], tables["cells"]), index.with_name("size_against_quality"))
+    write_figure(across_models(tables["scores"], tables["cells"]), index.with_name("across_models"))
+    write_text(index.with_name("summary.md"), summary(tables["scores"], tables["cells"]))
+    write_text(index, page(tables, origins, pages))
+
+
+def write_table(table: pl.DataFrame, stem: Path) -> None:
+    """``stem.parquet``, and ``stem.csv`` with lists as text."""
+    lists = [pl.col(name).list.join("; ") for name, kind in table.schema.items() if kind == pl.List(pl.String)]
+    nested = [name for name, kind in table.schema.items() if kind == pl.List(pl.Float64)]
+    with atomic(stem.with_suffix(".parquet")) as temporary:
+        table.write_parquet(temporary)
+    with atomic(stem.with_suffix(".csv")) as temporary:
+        table.with_columns(lists).drop(nested).write_csv(temporary)
