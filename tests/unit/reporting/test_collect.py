@@ -208,7 +208,7 @@ def test_a_garbled_result_is_named_and_set_aside(tmp_path: Path) -> None:
     file = tmp_path / "eval" / "/".join(CELL) / "s.json"
     write_result(file, result(CELL))
     file.write_bytes(file.read_bytes()[:30])
-    with pytest.raises(DamagedArtifact, match=r"s\.json is not JSON"):
+    with pytest.raises(DamagedArtifact, match=r"s\.json has no digest"):
         read_results([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
     with pytest.raises(DamagedArtifact, match=r"s\.json is missing"):
         read_results([{"cell": CELL, "suite": "s", "spec": {"k": 1}}], tmp_path)
