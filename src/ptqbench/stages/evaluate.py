@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             **made,
             "backend": args.spec["backend"],
             "export": exported["format"],
-            "cell": {name: exported[name] for name in Reported.__annotations__ if name in exported},
+            "cell": {name: value for name, value in exported.items() if name in Reported.__annotations__},
             "rows": rows,
             **meter.read(),
             **record,
