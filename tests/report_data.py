@@ -55,7 +55,7 @@ def cells() -> pl.DataFrame:
                 "added_bytes": 0,
                 "float_bytes": 1000,
                 "checkpoint_bits_per_parameter": bits + 0.2,
-                "serve": f"vllm serve results/{index}" if scheme != "w3" else None,
+                "serve": None if (method, scheme) == ("rtn", "w3") else f"vllm serve results/{index}",
                 "propagate": False,
                 "structure": "dense",
                 "family": "family<f>",
