@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-COMMAND = ("run", "pocket-llama", "--methods", "gptq", "awq", "--memory", "24GB", "--max-drop", "5%")
+COMMAND = ("run", "pocket-llama", "--methods", "gptq", "--memory", "24GB", "--max-drop", "5%")
 SIGNS = re.compile(r"\x1b\[(\d*)[;?\d]*([A-Za-z])|(\r)|(\n)|([^\x1b\r\n]+)")
 
 
@@ -90,9 +90,9 @@ def main() -> None:
         block(dry, *COMMAND, "-n")
         middle, last = "", ""
         for last in frames(folder, *COMMAND):
-            if not middle and re.search(r"^(evaluate .*\n){2}", last, re.M) and "awq" in last:
+            if not middle and re.search(r"^statistics .* block [3-6]/", last, re.M):
                 middle = last
-        print("On the way, two jobs and the run below what is done:\n")
+        print("On the way: what is done, and below it a line for each job that runs and one for the run:\n")
         block(middle, *COMMAND)
         print("At the end:\n")
         block(last, *COMMAND)

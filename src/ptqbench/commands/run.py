@@ -52,8 +52,9 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     yield from told(draft)
     given = engine.arguments(folder, args.cores, args.dry_run)
     yield f"$ {engine.shown(given)}"
-    if engine.run(given, folder):
-        raise UserError("Snakemake did not finish, as told above: the same command goes on from there")
+    if status := engine.run(given, folder):
+        how = "did not finish, as told above" if status > 0 else f"was ended by signal {-status}"
+        raise UserError(f"Snakemake {how}: the same command goes on from there")
     if args.dry_run:
         return
     asked = {"memory": args.memory, "max_drop": args.max_drop, "task": [], "tokens_per_second": None}
