@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,15 +55,10 @@ def frames(folder: Path, *arguments: str) -> Iterator[str]:
         cwd=folder, env={**os.environ, **size, "PYTHONPATH": path}, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    terminal, waiting = Terminal(), b""
+    terminal, text = Terminal(), getincrementaldecoder("utf-8")()
     while chunk := read(ours):
-        waiting += chunk
-        whole, cut, rest = waiting.rpartition(b"\n")
-        terminal.write((whole + cut).decode())
-        waiting = rest
+        terminal.write(text.decode(chunk))
         yield terminal.shown()
-    terminal.write(waiting.decode())
-    yield terminal.shown()
     if process.wait():
         raise SystemExit(terminal.shown())
 
@@ -90,7 +86,7 @@ def main() -> None:
         block(dry, *COMMAND, "-n")
         middle, last = "", ""
         for last in frames(folder, *COMMAND):
-            if not middle and re.search(r"^statistics .* block [3-6]/", last, re.M):
+            if not middle and re.search(r"^statistics .* block [3-6]/.*\n\d+ of \d+ .* left$", last, re.M):
                 middle = last
         print("On the way: what is done, and below it a line for each job that runs and one for the run:\n")
         block(middle, *COMMAND)
