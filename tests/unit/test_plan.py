@@ -121,7 +121,8 @@ def test_digests_follow_the_content_of_local_files(blank: Clone, tmp_path: Path)
     assert {name for name in changed if changed[name] != before[0][name]} == {"model.safetensors"}
 
 
-def test_paths_may_be_absolute(blank: Clone) -> None:
+def test_paths_may_be_absolute(blank: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(blank.root)  # where a task's own data begin
     plain, absolute = Plan(config(), blank.root), config()
     absolute["models"]["tiny"]["path"] = str(blank.root / MODEL)
     absolute["calibration"]["text"]["corpus"] = str(blank.root / TRAIN)

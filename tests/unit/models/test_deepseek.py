@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from ptqbench.errors import UserError
-from ptqbench.models.adapter import load_adapter
+from ptqbench.models.adapters import deepseek
 from ptqbench.models.deepseek import DeepseekForCausalLM
 from ptqbench.models.experts import NAME, make_watchable
 
@@ -65,4 +65,4 @@ def test_its_experts_are_dispatched_even_after_a_llama_was_asked() -> None:
 def test_routing_that_is_not_softmax_is_refused_by_name() -> None:
     config = {"model_type": "deepseek", "scoring_func": "sigmoid"}
     with pytest.raises(UserError, match="scoring_func is 'sigmoid'"):
-        load_adapter(config).sites(config, 0)
+        deepseek.ADAPTER.sites(config, 0)

@@ -19,7 +19,8 @@ from tiny_models import (
     write_statistics,
 )
 
-from ptqbench.models.adapter import load_adapter, reason_for_float
+from ptqbench.models.adapter import reason_for_float
+from ptqbench.models.adapters import llama, llava
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.models.skeleton import Skeleton
@@ -231,5 +232,5 @@ def test_newer_names_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_models_of_text_have_no_tower() -> None:
-    assert load_adapter({"model_type": "llama"}).tower is None
-    assert load_adapter({"model_type": "llava"}).tower is not None
+    assert llama.ADAPTER.tower is None
+    assert llava.ADAPTER.tower is not None
