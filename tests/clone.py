@@ -67,9 +67,9 @@ class Clone:
             start_new_session=True,
         )
 
-    def stale(self) -> set[Job]:
+    def stale(self, *targets: str) -> set[Job]:
         """The jobs of a dry run, without those that only follow the others."""
-        run = self.snakemake("--dry-run")
+        run = self.snakemake("--dry-run", *targets)
         assert run.returncode == 0, run.stdout
         return jobs(run.stdout) - {("plan", ""), ("report", ""), ("all", "")}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ptqbench.errors import UserError, about
 from ptqbench.models.adapter import Adapter, load_adapter
+from ptqbench.models.code import check_code, references
 from ptqbench.models.files import INDEX, read_files, shards
 from ptqbench.models.headers import Header, read_config, read_headers
 from ptqbench.models.parts import parts, places
@@ -29,6 +30,7 @@ def read_shapes(model: str, folder: Path, line: dict[str, Any]) -> Shapes:
 def check_folder(folder: Path, where: str, tower: bool, code: bool) -> Shapes:
     """Refuse a folder that is no whole float model of a described family; returns the shapes of its linears."""
     settings = read_config(folder, where)
+    check_code(folder, code, where)
     check_float(settings, folder, where)
     adapter = load_adapter(settings, f"{where}: {folder}")
     if tower and adapter.tower is None:
@@ -40,10 +42,17 @@ def check_folder(folder: Path, where: str, tower: bool, code: bool) -> Shapes:
     adapter = adapter.named_as(headers)
     adapter = adapter.with_tower(settings, headers) if tower else adapter
     read_files(folder, where, code)
-    if not any((folder / part / name).is_file() for part in ("", *parts(folder)) for name in TOKENIZERS):
+    if not has_tokenizer(folder):
         raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
     with about(f"{where} is '{folder}'"):
         return linear_shapes(adapter, settings, headers)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a file that holds a tokenizer is there, or code that may read its own from any."""
+    at = [folder, *(folder / part for part in parts(folder))]
+    own = any(kind == "AutoTokenizer" for place in at for _, kind, _ in references(place))
+    return own or any((place / name).is_file() for place in at for name in TOKENIZERS)
 
 
 def check_float(settings: dict[str, Any], folder: Path, where: str) -> None:

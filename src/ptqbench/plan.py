@@ -27,7 +27,6 @@ from ptqbench.image_checks import check_diagnosed, check_held_out, check_pairs, 
 from ptqbench.manifest import NAME, load, withdraw_damaged
 from ptqbench.model_checks import check_context, check_groups, read_shapes
 from ptqbench.models.adapter import adapter_name
-from ptqbench.models.code import check_code
 from ptqbench.models.files import model_files
 from ptqbench.models.headers import model_type, read_config
 from ptqbench.recipe import normalize
@@ -212,9 +211,6 @@ class Plan:
         for model, method in dict.fromkeys((cell.model, cell.method) for cell in cells if cell.model in local):
             schemes = [cell.scheme for cell in cells if (cell.model, cell.method) == (model, method)]
             check_composition(self.config, method, model, schemes, local[model])
-        for model, folder in local.items():
-            trusted = spec.model_spec(self.config, model)["trust_remote_code"]
-            check_code(folder, trusted, f"config: models.{model}.path is '{paths[model]}'")
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
             check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))
         for method, name in dict.fromkeys((cell.method, cell.scheme) for cell in cells):

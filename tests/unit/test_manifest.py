@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clone import REPOSITORY
+from handmade import RESULT
 
 from ptqbench.errors import DamagedArtifact
 from ptqbench.manifest import (
@@ -177,7 +178,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_results(tmp_path: Path) -> None:
     file = tmp_path / "suite.json"
     row = {"task": "t", "metric": "m", "value": 1.0, "stderr": math.nan, "n": 3}
-    content = {**KEY, "backend": "b", "export": "e", "seconds": 1, "peak_memory_bytes": None, "device": "cpu"}
+    content = {**RESULT, "backend": "b", "export": "e"}
     write_result(file, {**content, "rows": [row]})
     assert read_result(file)["rows"][0]["value"] == 1.0
     assert withdraw_damaged(file, Result) is None

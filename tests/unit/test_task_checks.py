@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,5 +117,6 @@ def test_files_that_are_no_tasks(root: Path, text: str) -> None:
 
 def test_the_plan_imports_neither_lm_eval_nor_torch() -> None:
     script = "import ptqbench.plan, sys; print(sorted({'torch', 'lm_eval', 'datasets'} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
     assert run.stdout.strip() == "[]"

@@ -280,7 +280,8 @@ def test_a_snakefile_is_called_from_another_folder(blank: Clone, tmp_path: Path)
     changed["models"]["tiny"]["path"] = str(clone.root / clones.MODEL)
     changed["calibration"]["text"]["corpus"] = str(clone.root / clones.TRAIN)
     changed["suites"]["perplexity"]["corpora"]["test"] = str(clone.root / clones.TEST)
-    changed["suites"]["pairs"]["path"] = str(clone.root / clones.TASK)
+    del changed["suites"]["pairs"]  # whose data begin at the working directory
+    changed["grid"][0]["suites"] = ["perplexity"]
     work.configure(changed)
     target = "results/calibration/tiny/text/manifest.json"
     run = work.snakemake("--snakefile", str(clone.root / "Snakefile"), target)

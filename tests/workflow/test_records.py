@@ -36,7 +36,7 @@ def test_nothing_that_is_stored_names_where_the_working_directory_stands(finishe
     assert {file.name for file in files} >= {"manifest.json", "plan.json", "perplexity.json", "tokens.parquet"}
     for file in files:
         for text in strings(file):
-            assert not text.startswith("/"), file
+            assert file.name == "tokenizer.json" or not text.startswith("/"), file  # whose words may be anything
             assert str(finished.root) not in text, file
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from itertools import groupby
 from typing import Any
 
-from ptqbench.errors import UserError
+from ptqbench.errors import UserError, did_you_mean, shown
 from ptqbench.members import members
 
 TOWER_NEEDS = ("num_hidden_layers", "intermediate_size")
@@ -190,8 +190,8 @@ def adapter_name(config: dict[str, Any], where: str) -> str:
     known = {kind: name for name, traits in members("models/adapters").items() for kind in traits["MODEL_TYPES"]}
     if model_type not in known:
         raise UserError(
-            f"{where}: its config.json has the model_type '{model_type}', which no file of models/adapters describes: "
-            f"choose a model of {', '.join(sorted(known))}, or add an adapter"
+            f"{where}: its config.json has the model_type {shown(model_type)}, which no file of models/adapters "
+            f"describes{did_you_mean(str(model_type), known)}, or add an adapter"
         )
     return known[model_type]
 

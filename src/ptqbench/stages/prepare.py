@@ -16,7 +16,6 @@ from ptqbench.imports import lean_transformers
 from ptqbench.manifest import begin, finish, key
 from ptqbench.model_checks import check_folder
 from ptqbench.models.adapter import load_adapter
-from ptqbench.models.code import check_code
 from ptqbench.models.files import model_files, wanted_files, wanted_weights
 from ptqbench.models.headers import Header, read_config, read_headers
 from ptqbench.models.recomputed import is_recomputed
@@ -40,7 +39,6 @@ def main(argv: list[str] | None = None) -> None:
         return
     source = own or fetch(model, folder / SNAPSHOT)
     check_folder(source, where, model.get("vision_tower", False), code)
-    check_code(source, code, where)
     lean_transformers()
     importlib.import_module(EXAMINE).examine(source, where, code)
     config = read_config(source, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -47,8 +48,10 @@ def test_two_gpus_that_share_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_cpu(tmp_path: Path) -> None:
-    (tmp_path / "model-1.safetensors").write_bytes(b"1" * 1000)
-    (tmp_path / "model-2.safetensors").write_bytes(b"1" * 500)
+    for name, size in (("model-1.safetensors", 1000), ("model-2.safetensors", 500), ("old.safetensors", 7)):
+        (tmp_path / name).write_bytes(b"1" * size)
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     found = server_memory("cpu", tmp_path / "log", tmp_path, os.getppid())
     assert found["weights"] == 1500
     assert found["peak"] > 10 * 2**20, "this process is below its parent"
