@@ -11,8 +11,9 @@ bench: env
 	snakemake --cores all
 	@echo "The report: reports/index.html, reports/summary.md"
 
+# the longest files first, so that no worker waits for them in the end
 test: dev
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflow tests
 
 check: dev
 	ruff check . && ruff format --check .

