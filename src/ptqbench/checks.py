@@ -140,7 +140,7 @@ def check_windows(name: str, suite: dict[str, Any], model: str, folder: Path | N
         where = f"config: suites.{name}.corpora.{corpus_name}"
         if not is_hub_name(corpus):
             longest: int = members("evaluation")["perplexity"]["LONGEST_WINDOW"]
-            context = _text_config(folder, where).get("max_position_embeddings", longest) if folder else 1
+            context = _text_config(folder, where).get("max_position_embeddings") or longest if folder else 1
             _check_tokens(corpus, suite.get("window", min(context, longest)), model, folder, where, "window", root)
 
 

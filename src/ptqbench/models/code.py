@@ -21,11 +21,11 @@ def check_code(folder: Path, remote: bool, where: str) -> None:
     The family's own class runs a model whose code is named after its ``model_type``, as the hub's first versions are.
     """
     for place in (folder, *(folder / part for part in parts(folder))):
-        for config, kind, reference in references(place):
+        for config, kind, reference in references(place, where):
             file = place / module_file(reference)
             if remote and not file.is_file():
                 raise UserError(f"{where}: {place / config} names {file.name}, which is not there: fetch it again")
-            if not remote and (kind == "AutoTokenizer" or is_other_model(place / config, kind, reference)):
+            if not remote and (kind == "AutoTokenizer" or is_other_model(place / config, kind, reference, where)):
                 raise UserError(
                     f"{where}: {place / config} names code beside the weights, {reference}: set trust_remote_code: "
                     "true on the model's line if you trust it, or remove the key auto_map there"
@@ -35,7 +35,7 @@ def check_code(folder: Path, remote: bool, where: str) -> None:
 def code_files(folder: Path) -> list[str]:
     """The files of one place that its ``auto_map`` keys name, and those that they import from beside themselves."""
     found: dict[str, None] = {}
-    waiting = [module_file(reference) for _, _, reference in references(folder)]
+    waiting = [module_file(reference) for _, _, reference in references(folder, str(folder))]
     while waiting:
         name = waiting.pop()
         if name not in found and (folder / name).is_file():
@@ -56,11 +56,11 @@ def files_that_code_names(folder: Path) -> list[str]:
     return sorted(file.name for file in beside if not file.name.endswith(WEIGHTS))
 
 
-def references(folder: Path) -> Iterator[tuple[str, str, str]]:
+def references(folder: Path, where: str) -> Iterator[tuple[str, str, str]]:
     """``(config, kind, module.Class)`` of every ``auto_map`` of one place; other repositories' code is not meant."""
     for config in CONFIGS:
         file = folder / config
-        found = read_object(file, str(folder)).get("auto_map") if file.is_file() else None
+        found = read_object(file, where).get("auto_map") if file.is_file() else None
         entries = found.items() if isinstance(found, dict) else [("AutoTokenizer", found)]
         for kind, value in entries:
             for reference in value if isinstance(value, list) else [value]:
@@ -79,11 +79,11 @@ def module_file(reference: str) -> str:
     return f"{reference.rpartition('.')[0].replace('.', '/')}.py"
 
 
-def is_other_model(config: Path, kind: str, reference: str) -> bool:
+def is_other_model(config: Path, kind: str, reference: str, where: str) -> bool:
     """Whether a model's class is no version of the one that its family has."""
     if not kind.startswith("AutoModel") or config.name != CONFIGS[0]:
         return False
-    model_type = str(read_object(config, str(config.parent)).get("model_type"))
+    model_type = str(read_object(config, where).get("model_type"))
     name = reference.rpartition(".")[2].lower()
     return not name.startswith(model_type.replace("_", "").lower())
 

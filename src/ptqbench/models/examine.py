@@ -12,15 +12,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
-from transformers.utils import logging
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+)
+from transformers.utils import GENERATION_CONFIG_NAME, logging
 
 from ptqbench.errors import UserError
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter, load_adapter
 from ptqbench.models.headers import Header, read_config, read_headers
 from ptqbench.models.load import image_processor, text_folder
-from ptqbench.models.parts import parts
+from ptqbench.models.parts import parts, places
 from ptqbench.models.recomputed import is_recomputed
 from ptqbench.models.vila import DownsampleProjector, Vila
 from ptqbench.outside import foreign, shown
@@ -40,6 +47,10 @@ def examine(folder: Path, where: str, remote: bool) -> None:
     what = f"{where}: {folder}"
     check_tokenizer(folder, what, remote, headers[f"{adapter.embedding}.weight"].shape[0])
     check_experts(headers, what)
+    with foreign(f"{what} has a generation_config.json that does not load"):
+        for place in places(folder):
+            if (folder / place / GENERATION_CONFIG_NAME).exists():
+                GenerationConfig.from_pretrained(folder / place)
     with foreign(f"{what} is no model that transformers can make of its config.json"):
         model = whole(folder, settings, headers, adapter, remote, what)
         if not remote:  # its code need not run on the meta device

@@ -102,7 +102,10 @@ def wanted_files(names: Collection[str], code: bool) -> list[str]:
 
 def shards(index: Path, where: str) -> dict[str, str]:
     """An index's tensors, and the file of the same folder that each is in."""
-    found = read_object(index, where).get("weight_map")
+    content = read_object(index, where)
+    if not isinstance(content.get("metadata"), dict):
+        raise UserError(f"{where}: {index} has no metadata, an object, without which transformers stops: add it")
+    found = content.get("weight_map")
     if not isinstance(found, dict) or not found:
         raise UserError(f"{where}: {index} has no weight_map of tensors to files: fetch it again")
     for name, file in found.items():

@@ -43,7 +43,6 @@ def test_any_part_of_a_linear(tmp_path: Path, case: str) -> None:
 
 def test_what_the_index_names(tmp_path: Path) -> None:
     folder = tiny.write_model(tmp_path / "model")
-    (folder / INDEX).write_text(
-        json.dumps({"weight_map": dict.fromkeys(("model.norm.weight", "model.other.weight"), WEIGHTS)})
-    )
+    named = dict.fromkeys(("model.norm.weight", "model.other.weight"), WEIGHTS)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": named}))
     assert lacking(folder) == ["model.other.weight"]

@@ -135,6 +135,10 @@ REFUSED: list[tuple[Change, str]] = [
         (lambda f, value=value: (split(f), write_index(f, value)), "has no weight_map")
         for value in ({}, [], None, "x", 3)
     ),
+    *(
+        (lambda f, value=value: (split(f), (f / INDEX).write_text(json.dumps(value))), "has no metadata, an object")
+        for value in ({}, {"metadata": None, "weight_map": {}}, {"metadata": [], "weight_map": {}})
+    ),
     (lambda f: (split(f), (f / INDEX).write_text("[]")), "where a JSON object is meant"),
     (lambda f: (split(f), (f / INDEX).unlink(), (f / INDEX).mkdir()), "is a folder, where a file is meant"),
     (lambda f: (split(f), (f / INDEX).unlink(), os.mkfifo(f / INDEX)), "is a pipe or device"),
