@@ -42,16 +42,16 @@ def check_folder(folder: Path, where: str, tower: bool, code: bool) -> Shapes:
     adapter = adapter.named_as(headers)
     adapter = adapter.with_tower(settings, headers) if tower else adapter
     read_files(folder, where, code)
-    if not has_tokenizer(folder):
+    if not has_tokenizer(folder, where):
         raise UserError(f"{where} is '{folder}', which has no tokenizer: copy tokenizer.json there")
     with about(f"{where} is '{folder}'"):
         return linear_shapes(adapter, settings, headers)
 
 
-def has_tokenizer(folder: Path) -> bool:
+def has_tokenizer(folder: Path, where: str) -> bool:
     """Whether a file that holds a tokenizer is there, or code that may read its own from any."""
     at = [folder, *(folder / part for part in parts(folder))]
-    own = any(kind == "AutoTokenizer" for place in at for _, kind, _ in references(place))
+    own = any(kind == "AutoTokenizer" for place in at for _, kind, _ in references(place, where))
     return own or any((place / name).is_file() for place in at for name in TOKENIZERS)
 
 
