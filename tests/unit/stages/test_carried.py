@@ -43,8 +43,6 @@ def exported(chain: Any, source: Path, out: Path, remote: bool = True) -> Path:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_both_tokenizers_read_text_alike(chain: Any, tmp_path: Path, form: str) -> None:
-    if form == "sentencepiece":
-        pytest.importorskip("sentencepiece")
     source = with_tokenizer(chain, tmp_path / "model", form)
     folder = exported(chain, source, tmp_path / "out")
     before, after = (AutoTokenizer.from_pretrained(place, trust_remote_code=True) for place in (source, folder))
