@@ -103,8 +103,8 @@ class Quantized(TypedDict):
     float_bytes: int
 
 
-class Packed(Manifest, Measured):
-    """A checkpoint folder; ``checkpoint`` is its path from the manifest's folder, None for a local model as it is."""
+class Exported(TypedDict):
+    """What a checkpoint folder is; ``checkpoint`` is its path from its manifest, None for a local model as it is."""
 
     checkpoint: str | None
     adapter: str
@@ -117,6 +117,10 @@ class Packed(Manifest, Measured):
     n_parameters: int
     dense_part: NotRequired[str]
     quantized: NotRequired[Quantized]
+
+
+class Packed(Manifest, Measured, Exported):
+    """A checkpoint folder."""
 
 
 class Diagnosis(Manifest, Measured):
@@ -138,22 +142,11 @@ class Row(TypedDict):
     logprobs: NotRequired[list[list[float]]]
 
 
-class Reported(TypedDict):
+class Reported(Exported):
     """What a result says of its checkpoint, so that the report needs no other file of the cell."""
 
     code: dict[str, str]
     versions: dict[str, str]
-    checkpoint: str | None
-    adapter: str
-    model_type: str
-    format: str
-    reason: str | None
-    weight_bytes: int
-    packed_weight_bytes: int
-    dtype: str
-    n_parameters: int
-    dense_part: NotRequired[str]
-    quantized: NotRequired[Quantized]
 
 
 class Result(Key, Measured):
