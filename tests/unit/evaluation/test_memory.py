@@ -50,7 +50,7 @@ def test_two_gpus_that_share_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_cpu(tmp_path: Path) -> None:
     for name, size in (("model-1.safetensors", 1000), ("model-2.safetensors", 500), ("old.safetensors", 7)):
         (tmp_path / name).write_bytes(b"1" * size)
-    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    index = {"metadata": {}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     found = server_memory("cpu", tmp_path / "log", tmp_path, os.getppid())
     assert found["weights"] == 1500
