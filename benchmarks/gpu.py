@@ -33,8 +33,8 @@ from quantizing.floors import floor, variants
 from quantizing.shapes import SHAPES
 from quantizing.training import learning
 
+from ptqbench.linalg.orthogonal import made
 from ptqbench.members import members
-from ptqbench.quantize.orthogonal import made
 
 OUT = Path("benchmarks/results/gpu.csv")
 

@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ptqbench.drive.cell import Cell
+from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.manifest import load
+from ptqbench.methods.problem import Problem
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.quantize.cell import Cell
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.problem import Problem
-from ptqbench.quantize.proxy import proxy_loss
+from ptqbench.numbers.grid import Grid
 from ptqbench.recipe import normalize
 
 BLOCK, DAMP = 128, 0.01
@@ -42,7 +42,7 @@ WIDTHS, ROWS = (256, 512, 1024), 64
 
 
 def bounds_of(name: str) -> partial:
-    module = importlib.import_module(f"ptqbench.ranges.{name}")
+    module = importlib.import_module(f"ptqbench.methods.ranges.{name}")
     return partial(module.bounds, **module.DEFAULTS)
 
 

@@ -9,12 +9,12 @@ import torch
 from small_problems import make_problem
 from torch import Tensor
 
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.formats.layout import Layout
+from ptqbench.methods.rounding import gptq
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.rounding import gptq
+from ptqbench.numbers.grid import Grid
 
 
 def quantized(m: int, n: int, bits: int, group_size: int, symmetric: bool) -> QuantizedLinear:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.problem import Bounds, Problem, Rounded
-from ptqbench.ranges import minmax
+from ptqbench.methods.problem import Bounds, Problem, Rounded
+from ptqbench.methods.ranges import minmax
+from ptqbench.numbers.grid import Grid
 
 
 def inputs(n: int, tokens: int, seed: int = 0) -> Tensor:

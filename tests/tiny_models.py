@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ptqbench.drive.cell import Cell
+from ptqbench.drive.propagate import PropagatedCell
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import watching
@@ -22,10 +24,8 @@ from ptqbench.models.sight import image_tokens
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.models.stream import advance
 from ptqbench.models.vila import Vila
+from ptqbench.numbers.grid import Grid
 from ptqbench.pocket import vision
-from ptqbench.quantize.cell import Cell
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.propagate import PropagatedCell
 from ptqbench.recipe import normalize
 
 VOCAB, HIDDEN = 97, 64

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from ptqbench import spec
+from ptqbench.drive.propagate import PropagatedCell
+from ptqbench.drive.records import unsound
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import collect_blocks
 from ptqbench.models.skeleton import Skeleton
+from ptqbench.numbers.grid import Grid
 from ptqbench.pipeline import Download
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.propagate import PropagatedCell
-from ptqbench.quantize.records import unsound
 from ptqbench.recipe import normalize
 from ptqbench.stages.common import write
 from quantizing.clock import peak, stage_times, sync

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from ptqbench import spec
-from ptqbench.kernels import gptq as kernel
+from ptqbench.kernels import feedback as kernel
 from ptqbench.kernels.clip import best_shrinks, best_shrinks_plain
 from ptqbench.kernels.scaled import scaled_error, scaled_error_plain
+from ptqbench.linalg.factor import feedback, upper_factor
+from ptqbench.linalg.proxy import proxy_loss
+from ptqbench.methods import columns as solver
+from ptqbench.methods import problem
+from ptqbench.methods.problem import Problem, processing_order
+from ptqbench.methods.ranges import minmax
+from ptqbench.methods.rounding import ldlq
+from ptqbench.methods.transforms import salience
 from ptqbench.models.collect import collect_blocks
-from ptqbench.quantize import problem
-from ptqbench.quantize.factor import feedback, upper_factor
-from ptqbench.quantize.problem import Problem, processing_order
-from ptqbench.quantize.proxy import proxy_loss
-from ptqbench.ranges import minmax
-from ptqbench.rounding import gptq, ldlq
-from ptqbench.transforms import salience
 from quantizing.bench import METHODS, Bench
 from quantizing.clock import replaced
 
@@ -37,10 +38,10 @@ def check(bench: Bench) -> None:
         factor = upper_factor(whole.hessian, order, diagonal, 0.01)
         assert order is not None
         assert factor.upper is not None
-        columns, (linear, pivots) = gptq.in_order(whole, order), feedback(factor.upper)
-        fast = gptq.solve(columns, linear, pivots, whole, None, None).codes
-        with replaced(gptq, "round_block", kernel.round_block_plain), replaced(gptq, "add_product", Tensor.addmm_):
-            plain = gptq.solve(columns, linear, pivots, whole, None, None).codes
+        columns, (linear, pivots) = solver.in_order(whole, order), feedback(factor.upper)
+        fast = solver.solve(columns, linear, pivots, whole, None, None).codes
+        with replaced(solver, "round_block", kernel.round_block_plain), replaced(solver, "add_product", Tensor.addmm_):
+            plain = solver.solve(columns, linear, pivots, whole, None, None).codes
         words, distance, change = agreement(columns, linear, whole, order, fast, plain)
         print(f"check {place.name}: {words}", flush=True)
         if distance > FROM_A_TIE or change > LOSS_CHANGE:
@@ -82,7 +83,7 @@ def clipping(weight: Tensor, whole: Problem) -> str:
     return f"{share:.2e} of the groups differ, their error by {change:+.1e}"
 
 
-def greedy(columns: gptq.Columns, codes: Tensor, whole: Problem, order: Tensor) -> str:
+def greedy(columns: solver.Columns, codes: Tensor, whole: Problem, order: Tensor) -> str:
     """A greedy pass with products by parts against one with plain products, from the same codes."""
     permuted = whole.hessian[order][:, order]
     fast = ldlq.greedy_pass(columns, codes, permuted, whole, None)
@@ -95,7 +96,7 @@ def greedy(columns: gptq.Columns, codes: Tensor, whole: Problem, order: Tensor) 
 
 
 def agreement(
-    columns: gptq.Columns, linear: Tensor, whole: Problem, order: Tensor, fast: Tensor, plain: Tensor
+    columns: solver.Columns, linear: Tensor, whole: Problem, order: Tensor, fast: Tensor, plain: Tensor
 ) -> tuple[str, float, float]:
     """Where two roundings differ, in words; how near a tie the first difference of each row is; the loss's change.
 

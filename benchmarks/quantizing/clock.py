@@ -11,13 +11,14 @@ from typing import Any, TextIO
 
 import torch
 
+from ptqbench.artifacts.linear import QuantizedLinear
+from ptqbench.drive import propagate, site
+from ptqbench.methods import problem, state
+from ptqbench.methods.basis import SiteBasis
+from ptqbench.methods.rounding import gptq, ldlq
+from ptqbench.methods.transforms import rotation_hadamard, salience
 from ptqbench.models import collect
-from ptqbench.quantize import problem, propagate, site, state
-from ptqbench.quantize.basis import SiteBasis
-from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.rounding import gptq, ldlq
 from ptqbench.statistics import hessian, magnitude, moments
-from ptqbench.transforms import rotation_hadamard, salience
 
 STAGES: dict[str, list[tuple[Any, str]]] = {
     "forward and statistics": [(collect, "advance"), (propagate, "advance"), (propagate, "collect_stage")],
@@ -25,7 +26,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "other statistics": [(magnitude, "update"), (moments, "update")],
     "fold": [(hessian, "finish"), (state, "unfold")],
     "factor": [(gptq, "upper_factor"), (ldlq, "upper_factor")],
-    "rounding": [(gptq, "solve"), (ldlq, "greedy_pass")],
+    "rounding": [(gptq, "solve"), (ldlq, "solve"), (ldlq, "greedy_pass")],
     "range": [(problem.Problem, "fit")],
     "candidates": [(salience, "scaled_error"), (salience, "scaled_half")],
     "rotations": [(rotation_hadamard, "rotate_block")],

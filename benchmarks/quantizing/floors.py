@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ptqbench import spec
-from ptqbench.kernels import gptq as kernel
+from ptqbench.kernels import feedback as kernel
+from ptqbench.linalg.factor import feedback, upper_factor
+from ptqbench.linalg.proxy import proxy_loss
+from ptqbench.methods import columns as solver
+from ptqbench.methods.problem import Problem
+from ptqbench.methods.ranges import minmax
 from ptqbench.models.collect import collect_blocks
-from ptqbench.quantize.factor import feedback, upper_factor
-from ptqbench.quantize.problem import Problem
-from ptqbench.quantize.proxy import proxy_loss
-from ptqbench.ranges import minmax
-from ptqbench.rounding import gptq
 from ptqbench.statistics import hessian, magnitude, moments
 from quantizing.bench import Bench
 from quantizing.clock import sync, timed_call
@@ -51,8 +51,8 @@ def floor(bench: Bench) -> None:
         assert factor.upper is not None
         linear, pivots = feedback(factor.upper)
         whole = Problem(torch.randn(m, n, device=device), square, bench.grid, minmax.bounds)
-        columns = gptq.in_order(whole, order)
-        rounding = clock(partial(gptq.solve, columns, linear, pivots, whole, None, 128))
+        columns = solver.in_order(whole, order)
+        rounding = clock(partial(solver.solve, columns, linear, pivots, whole, None, 128))
         products = clock(partial(trailing_products, columns.weight, linear))
         parts["rounding"] += rounding
         parts["rounding (fp32 products alone)"] += products
@@ -64,7 +64,7 @@ def floor(bench: Bench) -> None:
 
 def variants(bench: Bench) -> None:
     """Times of what the constants of the kernels choose among, and the pass with activations in host memory."""
-    from ptqbench.kernels.gptq_triton import launch
+    from ptqbench.kernels.feedback_triton import launch
     from ptqbench.models import stream
 
     clock, device = partial(timed_call, bench.device), bench.device
@@ -103,7 +103,7 @@ def variants(bench: Bench) -> None:
 
 def block_sizes(bench: Bench) -> None:
     """GPTQ's loop with blocks and panels of other sizes; the codes are the same."""
-    clock, device, kept = partial(timed_call, bench.device), bench.device, gptq.PANEL
+    clock, device, kept = partial(timed_call, bench.device), bench.device, solver.PANEL
     for m, n in ((4096, 4096), (28672, 4096), (4096, 14336)):
         square = torch.randn(n, n, device=device)
         square = square @ square.T / n + torch.eye(n, device=device)
@@ -112,16 +112,16 @@ def block_sizes(bench: Bench) -> None:
         assert factor.upper is not None
         linear, pivots = feedback(factor.upper)
         whole = Problem(torch.randn(m, n, device=device), square, bench.grid, minmax.bounds)
-        columns = gptq.in_order(whole, order)
+        columns = solver.in_order(whole, order)
         for size, panel in product((64, 128, 256), (4, 8, 16)):
-            gptq.PANEL = panel
-            seconds = clock(partial(gptq.solve, columns, linear, pivots, whole, None, size))
+            solver.PANEL = panel
+            seconds = clock(partial(solver.solve, columns, linear, pivots, whole, None, size))
             print(f"   GPTQ, {m} x {n}: blocks of {size}, panels of {panel}: {1e3 * seconds:.2f} ms", flush=True)
-    gptq.PANEL = kept
+    solver.PANEL = kept
 
 
 def trailing_products(weight: Tensor, linear: Tensor) -> None:
-    """The products of :func:`gptq.solve` without its kernel."""
+    """The products of :func:`columns.solve` without its kernel."""
     target, n = weight.clone(), len(weight)
     for begin in range(0, n, 1024):
         end = min(begin + 1024, n)

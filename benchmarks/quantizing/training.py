@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ptqbench.quantize import learning as training
-from ptqbench.ranges import learned
+from ptqbench.methods.ranges import learned
+from ptqbench.methods.training import descent as training
 from quantizing.bench import Bench
 from quantizing.clock import between, moment, replaced
 

@@ -14,13 +14,20 @@ from typing import Any
 from ptqbench.errors import UserError, did_you_mean, shown
 
 PACKAGE = Path(__file__).parent
+ROOM = "methods"  # where the folders of a recipe's stages are; all others are the package's own
+OF_RECIPES = ("transforms", "ranges", "rounding")
 
 
 @lru_cache
 def members(folder: str) -> dict[str, dict[str, Any]]:
-    """Name to declared literals for every file of ``src/ptqbench/<folder>``."""
-    files = sorted((PACKAGE / folder).glob("*.py"))
+    """Name to declared literals for every file of a folder."""
+    files = sorted((PACKAGE / folder_of(folder)).glob("*.py"))
     return {file.stem: _literals(file) for file in files if file.stem != "__init__"}
+
+
+def module(folder: str, name: str) -> str:
+    """The module of a member."""
+    return f"ptqbench.{folder_of(folder).replace('/', '.')}.{name}"
 
 
 def declared(folder: str, name: str, where: str) -> dict[str, Any]:
@@ -29,6 +36,11 @@ def declared(folder: str, name: str, where: str) -> dict[str, Any]:
     if name not in known:
         raise UserError(f"{where}: there is no {shown(name)} in {folder}{did_you_mean(name, known)}")
     return known[name]
+
+
+def folder_of(folder: str) -> str:
+    """Where a folder's files are, from the package's own on."""
+    return f"{ROOM}/{folder}" if folder in OF_RECIPES else folder
 
 
 def _literals(file: Path) -> dict[str, Any]:

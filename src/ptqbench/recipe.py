@@ -10,7 +10,7 @@ from typing import Any
 
 from ptqbench import compositions, schema
 from ptqbench.errors import UserError, did_you_mean, shown, word
-from ptqbench.members import declared, members
+from ptqbench.members import declared, members, module
 
 FOLDERS = {"transform": "transforms", "range": "ranges", "rounding": "rounding"}
 STAGES = (*FOLDERS, "activations", "propagate")
@@ -119,4 +119,4 @@ def strategy(recipe: dict[str, Any]) -> list[str]:
 
 def modules(recipe: dict[str, Any]) -> list[str]:
     """Modules that a cell's code reaches through names in the config."""
-    return sorted(f"ptqbench.{folder}.{member['name']}" for folder, member in member_list(recipe))
+    return sorted(module(folder, member["name"]) for folder, member in member_list(recipe))

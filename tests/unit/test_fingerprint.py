@@ -96,7 +96,9 @@ def test_a_module_that_does_not_exist(package: Path) -> None:
 
 def test_the_stages_reach_what_they_compute_with() -> None:
     clear()
-    quantize = fingerprint(["ptqbench.stages.quantize", "ptqbench.rounding.gptq"])
-    assert {"ptqbench/quantize/grid.py", "ptqbench/quantize/factor.py", "ptqbench/rounding/gptq.py"} <= set(quantize)
+    quantize = fingerprint(["ptqbench.stages.quantize", "ptqbench.methods.rounding.gptq"])
+    assert {"ptqbench/numbers/grid.py", "ptqbench/linalg/factor.py", "ptqbench/methods/rounding/gptq.py"} <= set(
+        quantize
+    )
     assert not any(name.startswith("ptqbench/evaluation/") for name in quantize)
     assert "ptqbench/models/skeleton.py" in fingerprint(["ptqbench.stages.statistics"])

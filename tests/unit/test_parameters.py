@@ -17,9 +17,9 @@ from soak import SOAK, count
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.errors import LONGEST, UserError
-from ptqbench.members import PACKAGE, members
+from ptqbench.members import PACKAGE, folder_of, members
 from ptqbench.models.skeleton import Skeleton
-from ptqbench.quantize.grid import scheme_grid
+from ptqbench.numbers.grid import scheme_grid
 from ptqbench.recipe import FOLDERS, normalize
 
 # what the drivers give a member's functions besides its parameters
@@ -58,7 +58,7 @@ def refusal(stage: str, name: str, key: str, value: Any) -> str | None:
 
 @pytest.mark.parametrize(("stage", "name"), MEMBERS)
 def test_every_parameter_of_a_members_functions_is_declared(stage: str, name: str) -> None:
-    tree = ast.parse((PACKAGE / FOLDERS[stage] / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / folder_of(FOLDERS[stage]) / f"{name}.py").read_text(encoding="utf-8"))
     declared = members(FOLDERS[stage])[name]
     given = {key: value for key, value in GIVEN.items() if key != "learn" or stage != "transform"}
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in given]

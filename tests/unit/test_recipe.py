@@ -27,7 +27,7 @@ def test_nothing_is_round_to_nearest() -> None:
         "propagate": False,
     }
     assert strategy(recipe) == []
-    assert modules(recipe) == ["ptqbench.ranges.minmax", "ptqbench.rounding.nearest"]
+    assert modules(recipe) == ["ptqbench.methods.ranges.minmax", "ptqbench.methods.rounding.nearest"]
 
 
 def test_defaults_are_written_out() -> None:

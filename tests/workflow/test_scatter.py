@@ -26,5 +26,5 @@ def test_scattered_cells_are_the_same_to_the_bit_and_as_stale_as_others(clone: C
     assert run.returncode == 0, run.stdout
     assert load(clone.root / MANIFEST)["files"] == before
     assert clone.stale() == set()
-    clone.edit("src/ptqbench/rounding/gptq.py", "PANEL = 8 ", "PANEL = 4 ")
+    clone.edit("src/ptqbench/methods/columns.py", "PANEL = 8 ", "PANEL = 4 ")
     assert clone.stale() == CELL

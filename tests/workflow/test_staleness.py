@@ -15,7 +15,7 @@ import pytest
 import tiny
 from clone import Clone, Job, config
 
-GPTQ = "src/ptqbench/rounding/gptq.py"
+GPTQ = "src/ptqbench/methods/rounding/gptq.py"
 SCHEMES = ("w4g32", "w2g32")
 FLOAT = "none/float/float"
 
@@ -163,7 +163,7 @@ def test_the_code_of_one_kind_of_evaluation(clone: Clone) -> None:
 
 
 def test_new_files_that_nothing_uses(clone: Clone) -> None:
-    for folder in ("rounding", "transforms", "ranges", "models/adapters"):
+    for folder in ("methods/rounding", "methods/transforms", "methods/ranges", "models/adapters"):
         members = clone.root / "src/ptqbench" / folder
         (members / "unused.py").write_text('MODEL_TYPES = ("none",)\nDEFAULTS: dict = {}\n')
     assert clone.stale() == set()

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptqbench.diagnosis.measures import divergence
+from ptqbench.artifacts.cell import QuantizedCell
+from ptqbench.artifacts.linear import QuantizedLinear
+from ptqbench.linalg.divergence import divergence
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse
-from ptqbench.quantize.artifact import QuantizedCell
-from ptqbench.quantize.linear import QuantizedLinear
 
 
 class Mixture:

@@ -8,14 +8,14 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ptqbench.artifacts.cell import QuantizedCell
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.diagnosis import measures
+from ptqbench.drive.cell import Cell
+from ptqbench.methods.basis import SiteBasis, site_basis
+from ptqbench.methods.lookup import member, module_of
+from ptqbench.methods.state import BlockState
 from ptqbench.models.adapter import Site
-from ptqbench.quantize.artifact import QuantizedCell
-from ptqbench.quantize.basis import SiteBasis, site_basis
-from ptqbench.quantize.cell import Cell
-from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.quantize.site import member, module_of
-from ptqbench.quantize.state import BlockState
 
 Row = dict[str, Any]
 

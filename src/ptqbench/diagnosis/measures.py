@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 OUTLIER = 6.0  # a channel this many times the median is an outlier, as in LLM.int8() (arXiv 2208.07339)
 
@@ -61,9 +60,3 @@ def levels_used(codes: Tensor, width: int, bits: int) -> float:
 def edge_share(codes: Tensor, bits: int) -> float:
     """Share of codes at either end of the grid, where clipping ends up."""
     return float(((codes == 0) | (codes == 2**bits - 1)).double().mean())
-
-
-def divergence(reference: Tensor, other: Tensor) -> Tensor:
-    """``KL(p || q)`` in nats of each token, ``[…]``, for logits ``[…, vocabulary]`` of p (reference) and q."""
-    p, q = (F.log_softmax(logits.double(), -1) for logits in (reference, other))
-    return (p.exp() * (p - q)).sum(-1)

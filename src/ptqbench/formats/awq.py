@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptqbench.formats.bitstream import pack
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats.layout import Layout
 from ptqbench.formats.plain import unfolded
-from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.numbers.bitstream import pack
 
 FORMAT = "awq"
 BITS = (4,)

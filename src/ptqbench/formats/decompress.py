@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ptqbench.formats.bitstream import unpack
 from ptqbench.models.files import weight_files
+from ptqbench.numbers.bitstream import unpack
 
 
 def dense(folder: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Tensor, bool]]:

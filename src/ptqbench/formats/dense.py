@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats.layout import Layout
-from ptqbench.quantize.linear import QuantizedLinear
 
 FORMAT = "dense"
 

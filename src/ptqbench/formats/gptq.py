@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptqbench.formats.bitstream import pack
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats.layout import Layout
 from ptqbench.formats.plain import unfolded
-from ptqbench.quantize.linear import QuantizedLinear
+from ptqbench.numbers.bitstream import pack
 
 FORMAT = "gptq"
 BITS = (2, 3, 4, 8)

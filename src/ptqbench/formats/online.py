@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.hadamard import sylvester
-from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.quantize.orthogonal import Hadamard
+from ptqbench.artifacts.linear import QuantizedLinear
+from ptqbench.linalg.hadamard import sylvester
+from ptqbench.linalg.orthogonal import Hadamard
 
 STORED = "random-hadamard"
 

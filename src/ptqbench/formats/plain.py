@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats.online import width
-from ptqbench.quantize.linear import QuantizedLinear
 
 
 def unfolded(linear: QuantizedLinear, online: bool = False) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.grid import Grid
+from ptqbench.numbers.grid import Grid
 
 WIDTHS = (16, 32, 64, 128)  # of groups whose block of H a program of the kernel holds
 

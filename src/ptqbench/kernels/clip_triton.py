@@ -7,9 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ptqbench.kernels.gptq_triton import _encode
-from ptqbench.kernels.scaled_triton import _grid
-from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
+from ptqbench.numbers.grid import Grid
+from ptqbench.numbers.grid_triton import constants, encode, from_bounds
 
 ROWS = 64
 
@@ -30,9 +29,9 @@ def _best_shrinks(
     found = tl.full((ROWS,), 1.0, tl.float32)
     for index in range(COUNT):
         shrink = tl.load(shrinks + index)
-        step, zero = _grid(low * shrink, high * shrink, q_max, middle, smallest, largest, CENTRED)
+        step, zero = from_bounds(low * shrink, high * shrink, q_max, middle, smallest, largest, CENTRED)
         steps, zeros = step[:, None], zero[:, None]
-        code = _encode(w, tl.zeros((ROWS, WIDTH), tl.float32) + steps, zeros, q_max, HALF)
+        code = encode(w, tl.zeros((ROWS, WIDTH), tl.float32) + steps, zeros, q_max, HALF)
         delta = steps * (code - zeros) - w
         error = tl.sum(tl.dot(delta, h, input_precision="tf32x3") * delta, 1)  # as accurate as float32
         better = error < best
@@ -44,11 +43,10 @@ def launch(weight: Tensor, grid: Grid, hessian: Tensor, shrinks: list[float]) ->
     """Run the kernel on a float32 weight ``[m, groups, width]``."""
     m, groups, width = weight.shape
     kept = weight.new_empty(m, groups)
-    middle = grid.q_max / 2 if grid.half_integer else float(2 ** (grid.bits - 1))
     _best_shrinks[groups, triton.cdiv(m, ROWS)](
         weight.contiguous(), hessian.contiguous(), torch.tensor(shrinks, device=weight.device), kept,
-        m, groups, float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE,
-        COUNT=len(shrinks), ROWS=ROWS, WIDTH=width, CENTRED=grid.symmetric or grid.half_integer, HALF=grid.half_integer,
+        m, groups, *constants(grid),
+        COUNT=len(shrinks), ROWS=ROWS, WIDTH=width, CENTRED=grid.centred, HALF=grid.half_integer,
         num_warps=8, num_stages=1,
     )  # fmt: skip
     return kept

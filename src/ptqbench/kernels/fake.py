@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptqbench.quantize.grid import Grid
+from ptqbench.numbers.grid import Grid
 
 WIDEST = 1024  # columns of a group that a program of the kernel holds
 
@@ -47,7 +47,7 @@ def fake_quantize_plain(weight: Tensor, scale: Tensor, zero: Tensor, offset: Ten
     scale, zero = scale.unsqueeze(-1), zero.unsqueeze(-1)
     steps = grid.grouped(weight) / scale
     codes = grid.codes(steps if offset is None else steps + grid.grouped(offset), zero, ste_round)
-    return (scale * (codes - zero)).flatten(1)
+    return grid.decode(codes, scale, zero).flatten(1)
 
 
 def narrow(weight: Tensor) -> Tensor:
@@ -70,10 +70,9 @@ def soft_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 def soft_grid_plain(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """The twin of the Triton kernels, whose gradients are autograd's."""
     scale, zero = grid.from_bounds(low.detach(), high.detach())
-    centred = grid.symmetric or grid.half_integer
-    span = (2 * torch.maximum(-low, high) if centred else high - low) / grid.q_max
-    scale = scale + (span - span.detach())
-    if not centred:
+    step = grid.step(low, high)
+    scale = scale + (step - step.detach())
+    if not grid.centred:
         soft = -low / scale
         zero = zero + (soft - soft.detach())
     return scale, zero

@@ -7,9 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ptqbench.kernels.gptq_triton import _codes, _free
-from ptqbench.kernels.scaled_triton import _grid
-from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
+from ptqbench.numbers.grid import Grid
+from ptqbench.numbers.grid_triton import clamped, constants, from_bounds, unclamped
 
 ELEMENTS = 4096  # of a program
 GROUPS = 1024  # of a program that makes scales and zeros
@@ -45,7 +44,7 @@ def _forward(
     steps = _quotient(w, s)
     if OFFSET:
         steps += tl.load(offset + place, held, 0.0)
-    codes = _codes(steps, z, q_max, HALF)
+    codes = clamped(steps, z, q_max, HALF)
     tl.store(value + place, (s * (codes - z)).to(value.dtype.element_ty), held)
 
 
@@ -63,7 +62,7 @@ def _backward(
     steps = own
     if OFFSET:
         steps += tl.load(offset + place, held, 0.0)
-    free = _free(steps, z, HALF)
+    free = unclamped(steps, z, HALF)
     codes = tl.minimum(tl.maximum(free, 0.0), q_max)
     kept = tl.where(codes == free, g, 0.0)  # clamped codes pass nothing on
     tl.store(of_scale + group, tl.sum(g * (codes - z) - kept * own, 1), row < m)
@@ -79,7 +78,7 @@ def _ends(
     group = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     held = group < groups
     a, b = tl.load(low + group, held, 0.0), tl.load(high + group, held, 0.0)
-    step, centre = _grid(a, b, q_max, middle, smallest, largest, CENTRED)
+    step, centre = from_bounds(a, b, q_max, middle, smallest, largest, CENTRED)
     tl.store(scale + group, step, held)
     tl.store(zero + group, centre, held)
 
@@ -109,8 +108,8 @@ def launch(
 ) -> Tensor:
     """The values of a weight ``[m, n]``."""
     weight, value = weight.contiguous(), torch.empty_like(weight, dtype=dtype)
-    programs, sizes, constants = shape(weight, grid, offset)
-    _forward[programs](weight, scale.contiguous(), zero.contiguous(), offset, value, *sizes, **constants)
+    programs, sizes, settings = shape(weight, grid, offset)
+    _forward[programs](weight, scale.contiguous(), zero.contiguous(), offset, value, *sizes, **settings)
     return value
 
 
@@ -123,9 +122,9 @@ def launch_backward(
     """
     weight, scale, zero, offset = given
     of_offset = None if offset is None else torch.empty_like(offset)
-    programs, sizes, constants = shape(weight, grid, offset)
+    programs, sizes, settings = shape(weight, grid, offset)
     tensors = (gradient.contiguous(), weight.contiguous(), scale.contiguous(), zero.contiguous(), offset)
-    _backward[programs](*tensors, *found, of_offset, *sizes, **constants)
+    _backward[programs](*tensors, *found, of_offset, *sizes, **settings)
     return of_offset
 
 
@@ -133,9 +132,8 @@ def launch_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Scale and zero of float32 ends of any shape."""
     low, high = low.contiguous(), high.contiguous()
     scale, zero = torch.empty_like(low), torch.empty_like(low)
-    middle = grid.q_max / 2 if grid.half_integer else float(2 ** (grid.bits - 1))
-    sizes = (low.numel(), float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE)
-    _ends[(triton.cdiv(low.numel(), GROUPS),)](low, high, scale, zero, *sizes, GROUPS, centred(grid))
+    sizes = (low.numel(), *constants(grid))
+    _ends[(triton.cdiv(low.numel(), GROUPS),)](low, high, scale, zero, *sizes, GROUPS, grid.centred)
     return scale, zero
 
 
@@ -146,13 +144,8 @@ def launch_grid_backward(
     given = [tensor.contiguous() for tensor in (of_scale, of_zero, low, high, scale)]
     of_low, of_high = torch.empty_like(given[2]), torch.empty_like(given[3])
     programs = (triton.cdiv(low.numel(), GROUPS),)
-    _ends_backward[programs](*given, of_low, of_high, low.numel(), float(grid.q_max), GROUPS, centred(grid))
+    _ends_backward[programs](*given, of_low, of_high, low.numel(), float(grid.q_max), GROUPS, grid.centred)
     return of_low, of_high
-
-
-def centred(grid: Grid) -> bool:
-    """Whether the grid's zero is the same for every range."""
-    return grid.symmetric or grid.half_integer
 
 
 def shape(
@@ -162,5 +155,5 @@ def shape(
     (m, n), width = weight.shape, grid.width(weight.shape[1])
     columns = triton.next_power_of_2(width)
     rows = max(1, ELEMENTS // columns)
-    constants = {"ROWS": rows, "COLUMNS": columns, "HALF": grid.half_integer, "OFFSET": offset is not None}
-    return (n // width, triton.cdiv(m, rows)), (m, n, width, float(grid.q_max)), constants
+    settings = {"ROWS": rows, "COLUMNS": columns, "HALF": grid.half_integer, "OFFSET": offset is not None}
+    return (n // width, triton.cdiv(m, rows)), (m, n, width, float(grid.q_max)), settings

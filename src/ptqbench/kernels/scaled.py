@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ptqbench.quantize.grid import Grid
+from ptqbench.numbers.grid import Grid
 
 WIDEST = 1024  # columns of a group that a program of the kernel holds
 

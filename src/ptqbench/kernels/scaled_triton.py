@@ -7,34 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ptqbench.kernels.gptq_triton import _codes
-from ptqbench.quantize.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
+from ptqbench.numbers.grid import Grid
+from ptqbench.numbers.grid_triton import clamped, constants, from_bounds
 
 ELEMENTS = 4096  # of a program
-
-
-@triton.jit
-def _storage(step, smallest, largest):
-    """As ``grid.storage_scale``: to the nearest bfloat16, ties to even, then clamped; for positive numbers."""
-    bits = step.to(tl.int32, bitcast=True)
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
-    return tl.minimum(tl.maximum(bits.to(tl.float32, bitcast=True), smallest), largest)
-
-
-@triton.jit
-def _grid(low, high, q_max, middle, smallest, largest, CENTRED: tl.constexpr):
-    """Scale and zero as ``Grid.from_bounds``."""
-    low, high = tl.minimum(low, 0.0), tl.maximum(high, 0.0)
-    empty = low == high
-    low, high = tl.where(empty, -1.0, low), tl.where(empty, 1.0, high)
-    reach = tl.maximum(-low, high) * 2 if CENTRED else high - low
-    step = _storage(tl.div_rn(reach, tl.full(reach.shape, 1.0, tl.float32) * q_max), smallest, largest)
-    if CENTRED:
-        zero = tl.full(step.shape, 1.0, tl.float32) * middle
-    else:
-        zero = (tl.div_rn(-low, step) + 12582912.0) - 12582912.0
-        zero = tl.minimum(tl.maximum(zero, 0.0), q_max)
-    return step, zero
 
 
 @triton.jit
@@ -55,14 +31,14 @@ def _error(
     w = tl.load(weight + place, held, 0.0)
     s = tl.load(scale + column, within < width, 1.0)[None, :]
     x = w * s
-    step, zero = _grid(tl.min(x, 1), tl.max(x, 1), q_max, middle, smallest, largest, CENTRED)
+    step, zero = from_bounds(tl.min(x, 1), tl.max(x, 1), q_max, middle, smallest, largest, CENTRED)
     steps, zeros = step[:, None], zero[:, None]
     full = tl.zeros((ROWS, COLUMNS), tl.float32)
     if EXACT:
-        code = _codes(tl.div_rn(x, full + steps), zeros, q_max, HALF)
+        code = clamped(tl.div_rn(x, full + steps), zeros, q_max, HALF)
         value = tl.div_rn(steps * (code - zeros), full + s)
     else:
-        code = _codes(x * tl.div_rn(tl.full(step.shape, 1.0, tl.float32), step)[:, None], zeros, q_max, HALF)
+        code = clamped(x * tl.div_rn(tl.full(step.shape, 1.0, tl.float32), step)[:, None], zeros, q_max, HALF)
         value = steps * (code - zeros) * tl.div_rn(tl.full(s.shape, 1.0, tl.float32), s)
     return w - value, place, held, row, column
 
@@ -95,17 +71,17 @@ def _scaled_half(
 def launch(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     """Run the kernel of ``scaled_error`` on a float32 weight ``[m, n]``."""
     weight, error = weight.contiguous(), torch.empty_like(weight)
-    programs, sizes, constants = shape(weight, grid)
-    _scaled_error[programs](weight, scale.contiguous(), error, *sizes, **constants)
+    programs, sizes, settings = shape(weight, grid)
+    _scaled_error[programs](weight, scale.contiguous(), error, *sizes, **settings)
     return error
 
 
 def launch_half(weight: Tensor, scale: Tensor, root: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Run the kernel of ``scaled_half`` on a float32 weight ``[m, n]``."""
     weight, half = weight.contiguous(), torch.empty_like(weight, dtype=torch.float16)
-    programs, sizes, constants = shape(weight, grid)
+    programs, sizes, settings = shape(weight, grid)
     sums = weight.new_empty(programs[0], len(weight))
-    _scaled_half[programs](weight, scale.contiguous(), root.contiguous(), half, sums, *sizes, **constants)
+    _scaled_half[programs](weight, scale.contiguous(), root.contiguous(), half, sums, *sizes, **settings)
     return half, sums.sum(0)
 
 
@@ -114,8 +90,5 @@ def shape(weight: Tensor, grid: Grid) -> tuple[tuple[int, int], tuple[float, ...
     (m, n), width = weight.shape, grid.width(weight.shape[1])
     columns = triton.next_power_of_2(width)
     rows = max(1, ELEMENTS // columns)
-    middle = grid.q_max / 2 if grid.half_integer else float(2 ** (grid.bits - 1))
-    sizes = (m, n, width, float(grid.q_max), middle, SMALLEST_SCALE, LARGEST_SCALE)
-    centred = grid.symmetric or grid.half_integer
-    constants = {"ROWS": rows, "COLUMNS": columns, "CENTRED": centred, "HALF": grid.half_integer}
-    return (n // width, triton.cdiv(m, rows)), sizes, constants
+    settings = {"ROWS": rows, "COLUMNS": columns, "CENTRED": grid.centred, "HALF": grid.half_integer}
+    return (n // width, triton.cdiv(m, rows)), (m, n, width, *constants(grid)), settings

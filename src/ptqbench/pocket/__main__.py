@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from ptqbench.data.images import SHORT_ANSWER, TURN, read_items
 from ptqbench.evaluation.perplexity import bits_per_byte, token_losses, windows
+from ptqbench.methods.training.scan import fast_mamba
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.load import image_place
-from ptqbench.models.scan import fast_mamba
 from ptqbench.pocket import vision
 from ptqbench.pocket.balance import balanced
 from ptqbench.pocket.card import write_card

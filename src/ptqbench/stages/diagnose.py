@@ -41,14 +41,14 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     import torch
 
+    from ptqbench.artifacts.cell import QuantizedCell
     from ptqbench.data.calibration import read_tokens
     from ptqbench.diagnosis.depth import Mixture, growth, restored
     from ptqbench.diagnosis.layers import code_rows, site_rows, transform_rows
+    from ptqbench.drive.cell import Cell
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.models.load import load_whole
-    from ptqbench.quantize.artifact import QuantizedCell
-    from ptqbench.quantize.cell import Cell
-    from ptqbench.quantize.grid import scheme_grid
+    from ptqbench.numbers.grid import scheme_grid
 
     source = model_folder(args.model, verify(args.model, Model))
     for manifest in (args.statistics, args.calibration, args.quantized):

@@ -60,11 +60,11 @@ def weights(source: Path) -> dict[str, Any]:
 def run(args: Any, source: Path, folder: Path) -> tuple[list[Path], dict[str, Any]]:
     from torch import Tensor
 
+    from ptqbench.artifacts.cell import QuantizedCell
+    from ptqbench.artifacts.linear import QuantizedLinear, packed_bytes
     from ptqbench.formats import online
     from ptqbench.formats.checkpoint import write_model
     from ptqbench.models.checkpoint import Checkpoint
-    from ptqbench.quantize.artifact import QuantizedCell
-    from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 
     made: Any = verify(args.quantized, Codes)
     model = args.spec["model"]

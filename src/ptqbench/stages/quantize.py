@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[list[Path], dict[str, Any]]:
     import torch
 
+    from ptqbench.artifacts.linear import packed_bytes
     from ptqbench.pipeline import Background, Download
-    from ptqbench.quantize.linear import packed_bytes
 
     torch.set_grad_enabled(False)
     verify(args.calibration)
@@ -59,8 +59,8 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
         cell.prepare()
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     if scheme["bits"] == "mixed":
+        from ptqbench.drive.mixed import choose_widths
         from ptqbench.models.load import load_whole
-        from ptqbench.quantize.mixed import choose_widths
 
         model = load_whole(cell.checkpoint, torch.float32).to(device)
         cell.widths = choose_widths(cell, model, scheme["choices"], scheme["budget"])
@@ -89,16 +89,16 @@ def cell_of(args: Any, device: str) -> Any:
     """The cell to quantize; what runs the model is only imported for one that does."""
     import torch
 
+    from ptqbench.drive.cell import Cell
     from ptqbench.models.checkpoint import Checkpoint
     from ptqbench.models.shown import read_calibration
-    from ptqbench.quantize.cell import Cell
-    from ptqbench.quantize.grid import scheme_grid
+    from ptqbench.numbers.grid import scheme_grid
 
     source, model = model_folder(args.model, verify(args.model, Model)), args.spec["model"]
     checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
     recipe, kind = args.spec["method"], Cell
     if recipe["propagate"]:
-        from ptqbench.quantize.propagate import PropagatedCell
+        from ptqbench.drive.propagate import PropagatedCell
 
         kind = PropagatedCell
     folders = (args.statistics or Path("none/manifest.json")).parent

@@ -18,7 +18,7 @@ def update(state: State, x: Tensor) -> None:
     if not len(x):
         return
     if x.is_cuda:
-        from ptqbench.kernels import columns
+        from ptqbench.kernels import sums as columns
 
         total, largest = columns.magnitudes(x)
     else:

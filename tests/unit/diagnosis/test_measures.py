@@ -51,12 +51,3 @@ def test_the_use_of_the_grid() -> None:
     assert measures.levels_used(middle, 4, 2) == 0.25
     assert measures.edge_share(middle, 2) == 0
     assert measures.levels_used(torch.arange(4, dtype=torch.uint8)[None], 4, 8) == 1, "a group cannot use more"
-
-
-def test_divergence_of_two_coins() -> None:
-    p, q = torch.tensor([0.5, 0.5]), torch.tensor([0.9, 0.1])
-    wanted = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
-    assert measures.divergence(p.log(), q.log()).item() == pytest.approx(wanted)
-    logits = torch.randn(3, 5, 11)
-    assert measures.divergence(logits, logits + 2).abs().max() < 1e-12
-    assert measures.divergence(logits, torch.randn(3, 5, 11)).min() > 0

@@ -7,9 +7,9 @@ import reference.packed as reader
 import torch
 from codes import quantized
 
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats import awq
 from ptqbench.formats.layout import Layout
-from ptqbench.quantize.linear import QuantizedLinear
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])

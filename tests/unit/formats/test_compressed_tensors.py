@@ -9,10 +9,10 @@ from compressed_tensors.compressors import PackedQuantizationCompressor
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 from compressed_tensors.quantization import QuantizationConfig, QuantizationScheme
 
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats import compressed_tensors, dense
 from ptqbench.formats.layout import Layout
-from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.quantize.orthogonal import kronecker
+from ptqbench.linalg.orthogonal import kronecker
 
 SHAPES = [(8, 64), (5, 96)]
 

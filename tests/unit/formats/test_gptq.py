@@ -9,7 +9,7 @@ from codes import quantized
 
 from ptqbench.formats import gptq
 from ptqbench.formats.layout import Layout
-from ptqbench.quantize.orthogonal import kronecker
+from ptqbench.linalg.orthogonal import kronecker
 
 SHAPE = (32, 64)
 

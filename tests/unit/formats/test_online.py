@@ -14,15 +14,15 @@ from tiny_models import logits_of, make_cell, make_model, relative, write_statis
 from torch import Tensor
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.errors import UserError
 from ptqbench.evaluation.backends.online import transform_inputs
 from ptqbench.formats import compressed_tensors, dense, gptq, online
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.formats.complete import lacking
 from ptqbench.formats.layout import Layout
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.linear import QuantizedLinear
-from ptqbench.quantize.orthogonal import kronecker, random_hadamard
+from ptqbench.linalg.orthogonal import kronecker, random_hadamard
+from ptqbench.numbers.grid import Grid
 
 METHOD = {"transform": [{"rotation": "hadamard"}, {"rotation": "online"}], "rounding": "gptq"}
 WIDE = 96  # of the inner layer: three blocks of 32

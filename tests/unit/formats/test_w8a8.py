@@ -15,7 +15,7 @@ from ptqbench.errors import UserError
 from ptqbench.formats import compressed_tensors
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.formats.layout import Layout
-from ptqbench.quantize.grid import Grid
+from ptqbench.numbers.grid import Grid
 from ptqbench.stages.export import held
 
 SCHEME = {"bits": 8, "group_size": -1, "symmetric": True}

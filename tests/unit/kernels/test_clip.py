@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptqbench.kernels.clip import best_shrinks_plain
-from ptqbench.quantize.grid import Grid
+from ptqbench.numbers.grid import Grid
 
 pytest.importorskip("triton")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ptqbench.kernels.fake import FakeQuantize, SoftGrid, fake_quantize_plain, narrow, soft_grid_plain
-from ptqbench.quantize.grid import Grid
+from ptqbench.numbers.grid import Grid
 
 pytest.importorskip("triton")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptqbench.kernels.scaled import scaled_error_plain, scaled_half_plain
-from ptqbench.quantize.grid import Grid
+from ptqbench.numbers.grid import Grid
 
 pytest.importorskip("triton")
 

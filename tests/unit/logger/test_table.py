@@ -7,8 +7,8 @@ import pytest
 from snakemake_logger_plugin_ptqbench.table import Planned, planned, table
 
 CODE = "Params have changed since last execution: Union of exclusive params before and now across all output: "
-BEFORE = "before: {'ptqbench/a.py': '0123456789ab', 'ptqbench/rounding/gptq.py': '0123456789ab'} "
-NOW = "now: {'ptqbench/a.py': '0123456789ab', 'ptqbench/rounding/gptq.py': 'ba9876543210'} "
+BEFORE = "before: {'ptqbench/a.py': '0123456789ab', 'ptqbench/methods/rounding/gptq.py': '0123456789ab'} "
+NOW = "now: {'ptqbench/a.py': '0123456789ab', 'ptqbench/methods/rounding/gptq.py': 'ba9876543210'} "
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,10 @@ NOW = "now: {'ptqbench/a.py': '0123456789ab', 'ptqbench/rounding/gptq.py': 'ba98
         ("Input files updated by another job: results/models/m/manifest.json", "follows"),
         ("Updated input files: a; Input files updated by another job: y", "its input is newer"),
         ("Forced execution", "forced"),
-        (CODE + BEFORE + NOW, "code changed: rounding/gptq.py"),
+        (CODE + BEFORE + NOW, "code changed: methods/rounding/gptq.py"),
         (CODE + "before: '{\"bits\": 4}' now: '{\"bits\": 3}' ", "its settings changed"),
         ("Set of input files has changed since last execution; " + CODE + BEFORE + NOW,
-         "other inputs, code changed: rounding/gptq.py"),
+         "other inputs, code changed: methods/rounding/gptq.py"),
         ("a reason that Snakemake has not had yet", "a reason that Snakemake has not had yet"),
     ],
 )  # fmt: skip

@@ -11,13 +11,13 @@ import torch
 import yaml
 from tiny_models import FAMILIES, logits_of, make_cell, make_model, relative, save_with, tokens, write_statistics
 
+from ptqbench.drive.propagate import PropagatedCell
+from ptqbench.drive.site import QuantizedBlock
 from ptqbench.models.adapter import reason_for_float
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.models.skeleton import Skeleton
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.propagate import PropagatedCell
-from ptqbench.quantize.site import QuantizedBlock
+from ptqbench.numbers.grid import Grid
 
 METHODS = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())["methods"]
 CHEAP = {"learned": {"learned": {"epochs": 1}}, "signround": {"signround": {"iterations": 4}}}

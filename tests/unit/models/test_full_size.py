@@ -18,13 +18,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.core_model_loading import revert_weight_conversion
 
+from ptqbench.artifacts.linear import QuantizedLinear, packed_bytes
 from ptqbench.errors import UserError
 from ptqbench.model_checks import check_groups
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter, load_adapter, reason_for_float
 from ptqbench.models.collect import watching
 from ptqbench.models.vila import Vila
-from ptqbench.quantize.linear import QuantizedLinear, packed_bytes
 
 VICUNA = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008}
 VICUNA |= {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32}

@@ -14,10 +14,10 @@ from tiny_models import SEEING, make_model, pictures, tokens, write_statistics
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from ptqbench.methods.training.descent import resplit
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_whole
 from ptqbench.models.stream import BlockInput, Call, caught, move_on
-from ptqbench.quantize.learning import resplit
 from ptqbench.statistics.hessian import unfold
 
 CPU = torch.device("cpu")

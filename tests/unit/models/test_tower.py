@@ -19,16 +19,16 @@ from tiny_models import (
     write_statistics,
 )
 
+from ptqbench.drive import propagate
+from ptqbench.drive.propagate import PropagatedCell
+from ptqbench.drive.site import QuantizedBlock
 from ptqbench.models.adapter import reason_for_float
 from ptqbench.models.adapters import llama, llava
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.models.tower import FC2, HEAD
-from ptqbench.quantize import propagate
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.propagate import PropagatedCell
-from ptqbench.quantize.site import QuantizedBlock
+from ptqbench.numbers.grid import Grid
 
 METHODS = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())["methods"]
 WEIGHTS_ONLY = [name for name, method in METHODS.items() if method.get("activations") != "int8"]

@@ -39,7 +39,7 @@ def test_every_artifact_is_whole_and_says_what_made_it(chain) -> None:
         assert content["versions"]["torch"] == torch.__version__
     for manifest in manifests[2:5]:
         assert "ptqbench/models/adapters/llama.py" in verify(manifest)["code"]
-    assert "ptqbench/rounding/gptq.py" in verify(chain.quantized)["code"]
+    assert "ptqbench/methods/rounding/gptq.py" in verify(chain.quantized)["code"]
 
 
 def test_a_local_model_stays_where_it_is(chain) -> None:

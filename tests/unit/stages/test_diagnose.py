@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from ptqbench import spec
-from ptqbench.diagnosis.measures import divergence
+from ptqbench.linalg.divergence import divergence
 from ptqbench.manifest import canonical, load, verify
 from ptqbench.places import checkpoint_folder
 from ptqbench.stages import diagnose, export, quantize

@@ -13,6 +13,8 @@ import tiny_models
 import torch
 
 from ptqbench import spec
+from ptqbench.artifacts.cell import QuantizedCell
+from ptqbench.artifacts.linear import packed_bytes
 from ptqbench.data.images import Item, write_items
 from ptqbench.data.pairs import read_pairs
 from ptqbench.evaluation.backends.transformers import Backend, decompression
@@ -20,8 +22,6 @@ from ptqbench.manifest import canonical, load
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.places import checkpoint_folder
-from ptqbench.quantize.artifact import QuantizedCell
-from ptqbench.quantize.linear import packed_bytes
 from ptqbench.stages import calibrate, evaluate, export, prepare, quantize, statistics
 
 MODELS = {"seeing": {"path": "model"}, "whole": {"path": "model", "vision_tower": True}}

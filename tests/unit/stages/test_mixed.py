@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from ptqbench import spec
+from ptqbench.artifacts.cell import QuantizedCell
 from ptqbench.manifest import canonical, verify
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.places import checkpoint_folder
-from ptqbench.quantize.artifact import QuantizedCell
 from ptqbench.stages import export, quantize
 
 # `chain` comes from conftest.py; its paths are relative to the folder that the stages ran in, the present one

@@ -19,7 +19,7 @@ RECIPES = {
     "smoothquant": {"transform": "smooth", "activations": "int8"},
     "magr+gptq": {"transform": "magr", "rounding": "gptq"},
 }
-LOADED = ["ptqbench.stages.quantize", "ptqbench.quantize.cell", "ptqbench.models.shown", "ptqbench.models.checkpoint"]
+LOADED = ["ptqbench.stages.quantize", "ptqbench.drive.cell", "ptqbench.models.shown", "ptqbench.models.checkpoint"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

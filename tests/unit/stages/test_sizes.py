@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_cell, make_model, save_with, transformed_tensors, write_statistics
 
 from ptqbench import spec
+from ptqbench.artifacts.linear import packed_bytes
+from ptqbench.drive.cell import Cell
 from ptqbench.manifest import NAME, canonical, verify
+from ptqbench.numbers.grid import Grid
 from ptqbench.places import checkpoint_folder
-from ptqbench.quantize.cell import Cell
-from ptqbench.quantize.grid import Grid
-from ptqbench.quantize.linear import packed_bytes
 from ptqbench.stages import export, quantize
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -13,6 +13,7 @@ from tiny_models import MIXTURES, logits_of, make_cell, make_model, write_statis
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ptqbench.drive.cell import Cell
 from ptqbench.errors import UserError
 from ptqbench.evaluation.backends import mixture
 from ptqbench.evaluation.backends.transformers import Backend
@@ -22,9 +23,8 @@ from ptqbench.formats.layout import Layout
 from ptqbench.models.adapter import reason_for_float
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse, make_watchable
+from ptqbench.numbers.grid import Grid
 from ptqbench.pocket.corpus import train_tokenizer
-from ptqbench.quantize.cell import Cell
-from ptqbench.quantize.grid import Grid
 from ptqbench.stages.export import kept_in_float
 
 LAYOUTS = (Layout(3, 32, False), Layout(4, 32, True), Layout(2, -1, False), Layout(8, -1, True, "int8"))

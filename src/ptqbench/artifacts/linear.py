@@ -1,0 +1,131 @@
+"""What a quantizer returns. The float weight is derived from the codes, never the reverse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptqbench.linalg.orthogonal import Orthogonal, from_state
+from ptqbench.numbers.bitstream import Stream, pack
+
+
+@dataclass
+class QuantizedLinear:
+    """Codes and grid of one linear ``y = W x``, ``W`` of ``[m, n]``.
+
+    ``stored`` are the codes, uint8 ``[m, n]``, or the stream that holds them; ``scale`` is float32 and ``zero`` uint8
+    ``[m, groups]``, or float32 on a half-integer grid (QuIP's own), where it is the constant ``(2^bits - 1) / 2``;
+    ``channel_scale`` float32 ``[n]`` divides the input where no neighbour could absorb it; ``right`` transforms the
+    input after that and ``left`` the output: ``W = left (scale (codes - zero)) rightᵀ / channel_scale``.
+    The linears of a site share the first two.
+    """
+
+    stored: Tensor | Stream
+    scale: Tensor
+    zero: Tensor
+    bits: int
+    symmetric: bool
+    channel_scale: Tensor | None = None
+    right: Orthogonal | None = None
+    left: Orthogonal | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``."""
+        m, n = self.stored.shape
+        return m, n
+
+    @property
+    def codes(self) -> Tensor:
+        """Codes, uint8 ``[m, n]``: unpacked at each call where they are stored as a stream."""
+        return self.stored.codes() if isinstance(self.stored, Stream) else self.stored
+
+    @property
+    def words(self) -> Tensor:
+        """The codes as a bit stream, int32 ``[m, ceil(n·bits / 32)]``."""
+        return self.stored.words if isinstance(self.stored, Stream) else pack(self.stored, self.bits)
+
+    @property
+    def group_size(self) -> int:
+        """Columns that share a scale."""
+        return self.shape[1] // self.scale.shape[1]
+
+    @property
+    def half_integer(self) -> bool:
+        """Whether the zero-point is QuIP's, which no packed format holds."""
+        return self.zero.is_floating_point()
+
+    @property
+    def own_bits(self) -> int:
+        """What only this linear stores: codes, 16-bit scales, zero-points unless constant, its outputs' seed."""
+        zeros = 0 if self.symmetric or self.half_integer else self.zero.numel() * self.bits
+        left = self.left.origin.bits if self.left is not None else 0
+        return math.prod(self.shape) * self.bits + 16 * self.scale.numel() + zeros + left
+
+    @property
+    def input_bits(self) -> int:
+        """What the linears of a site store once: a 16-bit scale for each input channel, the inputs' seed."""
+        scale = 0 if self.channel_scale is None else 16 * self.channel_scale.numel()
+        return scale + (self.right.origin.bits if self.right is not None else 0)
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
+        groups = self.codes.unflatten(1, (-1, self.group_size)).to(dtype)  # codes and zeros are exact in any dtype
+        weight = groups.sub_(self.zero.to(dtype).unsqueeze(-1)).mul_(self.scale.to(dtype).unsqueeze(-1)).flatten(1)
+        if self.channel_scale is None and self.right is None and self.left is None:
+            return weight
+        return self._undo(weight.float()).to(dtype)
+
+    def _undo(self, weight: Tensor) -> Tensor:
+        weight = weight if self.left is None else self.left.inverse(weight.T).T
+        weight = weight if self.right is None else self.right.inverse(weight)
+        return weight if self.channel_scale is None else weight / self.channel_scale
+
+    def state(self, prefix: str) -> dict[str, Tensor]:
+        """What only this linear has, for a safetensors file; codes as a dense bit stream."""
+        tensors = {
+            f"{prefix}.codes": self.words,
+            f"{prefix}.scale": self.scale,
+            f"{prefix}.zero": self.zero,
+            f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.shape]),
+        }
+        return tensors | _origin(self.left, f"{prefix}.left.")
+
+    def input_state(self, site: str) -> dict[str, Tensor]:
+        """What the linears of a site share, under ``input.<site>``."""
+        scale = {} if self.channel_scale is None else {f"input.{site}.channel_scale": self.channel_scale}
+        return scale | _origin(self.right, f"input.{site}.right.")
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor], prefix: str, site: str) -> QuantizedLinear:
+        """The inverse of :meth:`state` and :meth:`input_state`."""
+        bits, symmetric, _, n = state[f"{prefix}.meta"].tolist()
+        return cls(
+            stored=Stream(state[f"{prefix}.codes"], bits, n),
+            scale=state[f"{prefix}.scale"],
+            zero=state[f"{prefix}.zero"],
+            bits=bits,
+            symmetric=bool(symmetric),
+            channel_scale=state.get(f"input.{site}.channel_scale"),
+            right=_transform(state, f"input.{site}.right."),
+            left=_transform(state, f"{prefix}.left."),
+        )
+
+
+def packed_bytes(linears: Iterable[QuantizedLinear]) -> int:
+    """What must be stored of the linears of one site, in whole bytes."""
+    linears = list(linears)
+    return -(-(sum(linear.own_bits for linear in linears) + linears[0].input_bits) // 8)
+
+
+def _origin(transform: Orthogonal | None, prefix: str) -> dict[str, Tensor]:
+    return {} if transform is None else {prefix + key: tensor for key, tensor in transform.origin.state().items()}
+
+
+def _transform(state: dict[str, Tensor], prefix: str) -> Orthogonal | None:
+    found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    return from_state(found) if found else None

@@ -1,0 +1,221 @@
+"""A cell whose blocks are calibrated behind the already quantized ones (true-sequential, as the papers do).
+
+Streams run in the basis that a residual rotation chose: a transformed block on a rotated stream is the same function.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from ptqbench.drive.cell import Cell, changed_tensors
+from ptqbench.drive.records import settle
+from ptqbench.drive.site import QuantizedBlock, nearest_losses, quantize_site
+from ptqbench.drive.traffic import read_statistics
+from ptqbench.linalg.orthogonal import Rotation, turn, turn_back
+from ptqbench.methods.basis import SiteBasis
+from ptqbench.methods.learned import Ends, Learned, full_range, range_ends
+from ptqbench.methods.lookup import member, module_of
+from ptqbench.methods.state import BlockState
+from ptqbench.models.adapter import Site, stages
+from ptqbench.models.collect import collect_stage, showing, watching
+from ptqbench.models.experts import routed_alike, weight_view
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.models.stream import BlockInput, advance, move_on, run_block
+from ptqbench.pipeline import brought
+
+STATISTICS = ("hessian", "magnitude")
+
+
+class Streams:
+    """Block inputs of the quantized model and of the float model, and the rotation that both are in."""
+
+    def __init__(
+        self, cell: PropagatedCell, first: int, inputs: list[BlockInput], exact: list[BlockInput] | None = None
+    ) -> None:
+        self.device = cell.device
+        self.rotation = rotation_of(cell, first)
+        self.quantized = self._turned(inputs)
+        follows = copies(self.quantized) if exact is None else self._turned(exact)
+        self.exact = follows if cell._follows_float else []
+
+    def unrotated(self) -> list[BlockInput]:
+        """The quantized stream in the original basis."""
+        if self.rotation is None:
+            return self.quantized
+        return [
+            BlockInput(turn_back(self._wide(item), self.rotation).to(item.hidden), item.calls)
+            for item in self.quantized
+        ]
+
+    def _turned(self, inputs: list[BlockInput]) -> list[BlockInput]:
+        if self.rotation is not None:
+            for item in inputs:
+                item.hidden = turn(self._wide(item), self.rotation).to(item.hidden)
+        return inputs
+
+    def _wide(self, item: BlockInput) -> Tensor:
+        return item.hidden.to(self.device).double()
+
+
+class PropagatedCell(Cell):
+    """A :class:`Cell` that fills each block's statistics behind the quantized prefix."""
+
+    def propagated(self, skeleton: Skeleton, batch_size: int) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
+        """Quantize block after block, site after site, each seeing what was quantized before it.
+
+        A language model behind a quantized tower reads what that one makes of the images; its float stream, what the
+        float tower does.
+        """
+        assert self.calibration is not None
+        two_towers = self._follows_float and self.checkpoint.adapter.tower_blocks
+        seen_in_float = skeleton.inputs(self.calibration, batch_size) if two_towers else None
+        for span, inputs in skeleton.segments(self.calibration, batch_size):
+            streams = Streams(self, span[0], inputs, seen_in_float if span == self.stream else None)
+            yield from self._propagated(skeleton, span, streams)
+
+    def _propagated(
+        self, skeleton: Skeleton, span: range, streams: Streams
+    ) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
+        weights = brought(self.checkpoint.block, span, self.device)
+        for index, tensors in zip(span, weights, strict=True):
+            sites = self._sites(index)
+            before = collect(skeleton.block(index, tensors), sites, streams) if self._looks_before else None
+            state = self.state_of(index, tensors, before)
+            records = self.transform(state) if self._looks_before else []
+            block = skeleton.block(index, state.tensors)
+            exact = copy.deepcopy(block) if self._follows_float else None
+            targets = list(run_block(exact, streams.exact)) if exact is not None else []
+            learned, note = self._learn(block, state, streams, targets)
+            records += note
+            result = QuantizedBlock()
+            for stage in stages(state.sites):
+                self._refresh(state, stage, block, exact, streams)
+                for site in stage:
+                    quantize_site(state, site, self.recipe, self.grid, result, learned)
+                for linear in (linear for site in stage for linear in site.linears):
+                    weight_view(block, linear).copy_(result.linears[linear].dequantize())
+            advance(block, streams.quantized)
+            for item, hidden in zip(streams.exact, targets, strict=True):
+                move_on(item, hidden)
+            skeleton.release(index)
+            result.tensors = changed_tensors(state, tensors, result)
+            settle(result.records + records)
+            yield result, records
+
+    @property
+    def _learns(self) -> bool:
+        stages = (("ranges", "range"), ("rounding", "rounding"))
+        return any(hasattr(module_of(folder, self.recipe[stage]), "learn") for folder, stage in stages)
+
+    @property
+    def _looks_before(self) -> bool:
+        """Whether anything needs the block's statistics before its first site is rounded."""
+        learns_rounding = hasattr(module_of("rounding", self.recipe["rounding"]), "learn")
+        return learns_rounding or bool(self.recipe["transform"])
+
+    @property
+    def _follows_float(self) -> bool:
+        """Whether anything needs the float model's hidden states as well."""
+        return self._learns or getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False)
+
+    def _sites(self, index: int) -> tuple[Site, ...]:
+        return self.checkpoint.adapter.sites(self.checkpoint.config, index)
+
+    def _refresh(
+        self, state: BlockState, stage: tuple[Site, ...], block: nn.Module, exact: nn.Module | None, streams: Streams
+    ) -> None:
+        """Statistics of a stage's sites with those before it quantized; both streams where the rounding reads both.
+
+        An expert's cross moment shrinks to zero where its H shrinks to the prior.
+        """
+        found = collect_stage(block, stage, streams.quantized, STATISTICS)
+        state.statistics |= read_statistics(found, stage, self.device, "quantized prefix")
+        if not self._looks_before:
+            state.nearest_loss |= nearest_losses(state, stage, self.grid)
+        if getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False):
+            assert exact is not None
+            for name, cross in cross_moments(block, exact, stage, streams).items():
+                state.statistics[name].cross = (1 - state.statistics[name].prior) * cross
+
+    def _learn(
+        self, block: nn.Module, state: BlockState, streams: Streams, targets: list[Tensor]
+    ) -> tuple[Learned | None, list[dict[str, Any]]]:
+        """Ranges or roundings that are trained on the block's output."""
+        for folder, stage in (("ranges", "range"), ("rounding", "rounding")):
+            settings = self.recipe[stage]
+            if hasattr(module_of(folder, settings), "learn"):
+                learn = member(folder, settings, "learn")
+                start = self._start(state, learns_range=stage == "range")
+                learned: Learned = learn(block, state, streams.quantized, targets, self.grid, start)
+                return learned, [{"block": state.index, stage: settings["name"], **learned.record}]
+        return None, []
+
+    def _start(self, state: BlockState, learns_range: bool) -> Ends:
+        """Where learning starts: the full range for a learned range, the range member's choice for learned rounding."""
+        bounds = None if learns_range else member("ranges", self.recipe["range"], "bounds")
+        ends: Ends = {}
+        for site in state.sites:
+            basis = SiteBasis(state.channel_scale.get(site.name))
+            weights = {linear: basis.forward(linear, state.weight(linear)) for linear in site.linears}
+            if bounds is None:
+                ends |= {linear: full_range(weight, self.grid) for linear, weight in weights.items()}
+                continue
+            hessian = basis.second_moment(state.statistics[site.name].hessian)
+            ends |= {linear: range_ends(weight, self.grid, bounds, hessian) for linear, weight in weights.items()}
+        return ends
+
+
+def copies(inputs: list[BlockInput]) -> list[BlockInput]:
+    """The same hidden states, to move on by themselves."""
+    return [BlockInput(item.hidden, item.calls) for item in inputs]
+
+
+def rotation_of(cell: Cell, block: int) -> Rotation | None:
+    """The rotation of the residual stream that a block reads, on the cell's device."""
+    found = (prepared.get("prepared", {}) for prepared in cell.prepared)
+    return next((one["r1"].to(cell.device) for one in found if "r1" in one and block in one["blocks"]), None)
+
+
+def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
+    """The statistics of a float block's sites on the quantized stream, in the original basis."""
+    with watching(block, sites, STATISTICS) as accumulators:
+        for _ in run_block(block, streams.unrotated()):
+            pass
+    return {key: value for name, found in accumulators.items() for key, value in found.finish(name).items()}
+
+
+def cross_moments(block: nn.Module, exact: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
+    """``(X̃ - X)ᵀX / tokens`` of each site, float32 ``[n, n]``: X̃ in the float model, X in the quantized one.
+
+    Tokens go to the experts that the quantized model chooses, in both.
+    """
+    wanted, seen = Caught(), Caught()
+    totals: dict[str, Tensor] = {}
+    tokens = dict.fromkeys((site.name for site in sites), 0)
+    with showing(block, sites, seen.show), showing(exact, sites, wanted.show):
+        for reference, item in zip(streams.exact, streams.quantized, strict=True):
+            for _ in run_block(block, [item]):
+                pass
+            with routed_alike(exact, block):
+                for _ in run_block(exact, [reference]):
+                    pass
+            for name, x in seen.rows.items():
+                product = (wanted.rows[name] - x).T @ x
+                totals[name] = totals[name] + product if name in totals else product
+                tokens[name] += len(x)
+    return {name: total / max(tokens[name], 1) for name, total in totals.items()}
+
+
+class Caught:
+    """The inputs of each site in the last forward pass, float32 ``[tokens, n]``."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Tensor] = {}
+
+    def show(self, site: str, x: Tensor) -> None:
+        """Keep what a site reads."""
+        self.rows[site] = x.flatten(0, -2).float()

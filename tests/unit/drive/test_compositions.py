@@ -1,0 +1,88 @@
+"""Every composition that the planner accepts is sound: at 8 bits all but nothing is lost, in all linears."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compositions import Method, methods, pairwise, refusal
+from soak import SOAK
+from tiny_models import make_cell, make_model, relative, tokens, write_statistics
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from ptqbench.drive.cell import Cell
+from ptqbench.drive.site import QuantizedBlock
+from ptqbench.errors import LONGEST
+from ptqbench.models.skeleton import Skeleton
+from ptqbench.numbers.grid import scheme_grid
+from ptqbench.recipe import normalize
+
+SCHEME = {"bits": 8, "group_size": 32, "symmetric": False}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("compositions")
+    path = make_model(folder / "model")
+    return path, write_statistics(path, folder / "statistics")
+
+
+@pytest.fixture(scope="module")
+def float_model(model: tuple[Path, Path]) -> nn.Module:
+    return AutoModelForCausalLM.from_pretrained(model[0], dtype=torch.float32).eval()
+
+
+@torch.no_grad()
+def quantized(model: tuple[Path, Path], method: Method) -> tuple[Cell, list[QuantizedBlock]]:
+    with torch.enable_grad():
+        cell = make_cell(*model, method, scheme_grid(SCHEME, normalize("m", method)))
+    if not cell.recipe["propagate"]:
+        return cell, [block for block, _ in cell.blocks()]
+    skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
+    return cell, [block for block, _ in cell.propagated(skeleton, 3)]
+
+
+@torch.no_grad()
+def loss_of_logits(float_model: nn.Module, cell: Cell, blocks: list[QuantizedBlock]) -> float:
+    """The relative error of the whole model's logits, which shows transforms that do not undo each other."""
+    tensors = dict(cell.outside().tensors)
+    for index, block in enumerate(blocks):
+        prefix = cell.checkpoint.adapter.prefix(index)
+        tensors |= {prefix + name: tensor for name, tensor in block.tensors.items()}
+        tensors |= {f"{prefix}{name}.weight": linear.dequantize() for name, linear in block.linears.items()}
+    changed = copy.deepcopy(float_model)
+    assert not changed.load_state_dict(tensors, strict=False).unexpected_keys
+    wanted, found = (one(input_ids=tokens()).logits for one in (float_model, changed))
+    return relative(found, wanted)
+
+
+def test_every_refusal_is_one_line_that_names_the_method(capsys: pytest.CaptureFixture[str]) -> None:
+    refusals = [found for method in methods() if (found := refusal(method))]
+    assert refusals
+    for line in refusals:
+        assert line.startswith("config: methods.m.")
+        assert len(line) <= LONGEST
+        assert "\n" not in line
+        assert ": put " in line or ": remove " in line or ": name each only once" in line
+
+
+def accepted() -> list[Method]:
+    """What the planner accepts, without what differs in the activations alone."""
+    return [method for method in methods() if method["activations"] == "none" and not refusal(method)]
+
+
+@pytest.mark.timeout(0 if SOAK else 600)
+def test_what_is_accepted_is_sound(model: tuple[Path, Path], float_model: nn.Module) -> None:
+    chosen = accepted() if SOAK else pairwise(accepted())
+    failed: list[tuple[Any, ...]] = []
+    for method in chosen:
+        cell, blocks = quantized(model, method)
+        worst = min(record["snr_db"] for block in blocks for record in block.records)
+        error = loss_of_logits(float_model, cell, blocks)
+        if not (worst > 30 and error < 0.05):
+            failed.append((method, worst, error))
+    assert not failed
