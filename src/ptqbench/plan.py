@@ -30,7 +30,7 @@ from ptqbench.models.adapter import adapter_name
 from ptqbench.models.files import model_files
 from ptqbench.models.headers import model_type, read_config
 from ptqbench.recipe import normalize
-from ptqbench.records import Codes, Diagnosis, Model, Packed, Planned, Result, Statistics, Tokens
+from ptqbench.records import Codes, Diagnosis, Model, Packed, Planned, Reference, Result, Statistics, Tokens
 from ptqbench.sealed import withdrawn
 from ptqbench.serving_checks import check_serving
 
@@ -90,6 +90,12 @@ class Plan:
                 found |= dict.fromkeys(self._cells(block))
         return list(found)
 
+    @property
+    def references(self) -> list[tuple[str, str]]:
+        """Every model with a suite that compares its cells with the float model's predictions."""
+        pairs = dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations)
+        return [(model, suite) for model, suite in pairs if spec.has_reference(self.config, suite)]
+
     def codes(self, cell: Cell) -> Cell:
         """The cell whose codes a cell packs: its own, or those of a scheme that differs in the format alone."""
         return cell._replace(scheme=spec.codes_scheme(self.config, cell.scheme))
@@ -105,6 +111,7 @@ class Plan:
         found |= {f"diagnosis/{cell.path}/{NAME}": Diagnosis for cell in self.diagnosed}
         found |= {f"quantized/{self.codes(cell).path}{at}/{NAME}": Codes for at in (*parts, "") for cell in quantized}
         found |= {f"packed/{cell.path}/{NAME}": Packed for cell in self.cells}
+        found |= {f"reference/{model}/{suite}/{NAME}": Reference for model, suite in self.references}
         found |= {f"eval/{cell.path}/{suite}.json": Result for cell, suite in self.evaluations}
         found["plan.json"] = Planned
         return {results / path: kind for path, kind in found.items()}

@@ -127,6 +127,12 @@ class Diagnosis(Manifest, Measured):
     """Tables on why a cell scores as it does."""
 
 
+class Reference(Manifest, Measured):
+    """The float model's predictions on the windows of a suite."""
+
+    windows: int
+
+
 class Row(TypedDict):
     """One metric of one task; ``items``: its scores, document by document or window by window."""
 
@@ -140,6 +146,7 @@ class Row(TypedDict):
     leaves: NotRequired[dict[str, float]]
     items: NotRequired[list[float]]
     logprobs: NotRequired[list[list[float]]]
+    top_k: NotRequired[int]
 
 
 class Reported(Exported):

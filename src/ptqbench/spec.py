@@ -15,6 +15,7 @@ Config = dict[str, Any]
 BESIDE = ("family", "gpus")  # of a model: nothing that is made of it depends on them
 FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "float", "none"
 HELD_OUT = {"windows": 16, "length": 256}
+WINDOWS = ("corpora", "window", "limit", "batch_size")  # what of a suite the float model's predictions depend on
 GRID = {"group_size": -1, "symmetric": False}
 FLOAT_BITS = {"bits": 16, "group_size": -1, "symmetric": True}
 
@@ -112,6 +113,19 @@ def evaluate_spec(
     found = pins(config, sources(settings))
     pinned = {"revisions": found} if found else {}
     return {**cell, "suite": {"name": suite, **settings, **pinned}, "backend": backend, "serves": serves}
+
+
+def reference_spec(config: Config, model: str, suite: str) -> dict[str, Any]:
+    """The float model's predictions on a suite's windows, whatever the cells are and what evaluates them."""
+    settings = {key: value for key, value in config["suites"][suite].items() if key in WINDOWS}
+    found = pins(config, sources(settings))
+    pinned = {"revisions": found} if found else {}
+    return {"model": model_spec(config, model), "suite": {"name": suite, **settings, **pinned}}
+
+
+def has_reference(config: Config, suite: str) -> bool:
+    """Whether a suite compares cells with the float model's predictions."""
+    return bool(members("evaluation")[config["suites"][suite]["kind"]].get("REFERENCE"))
 
 
 def sources(suite: dict[str, Any]) -> list[str]:

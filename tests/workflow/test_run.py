@@ -26,6 +26,7 @@ RESULTS = {
     "asked": pl.Boolean,
     "leaves": pl.List(pl.String),
     "weights": pl.List(pl.Float64),
+    "top_k": pl.Int64,
 }
 CELL_COLUMNS = {
     "model": pl.String,

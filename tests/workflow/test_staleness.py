@@ -253,3 +253,24 @@ def test_intermediates_deleted_to_save_space(clone: Clone) -> None:
     for name in ("statistics", "quantized", "packed"):
         shutil.rmtree(clone.root / "results" / name)
     assert clone.stale() == set()
+
+
+def test_the_float_models_predictions_are_made_once(clone: Clone) -> None:
+    """A suite of kind fidelity has one more job a model; what reads them follows them."""
+    changed = config()
+    changed["suites"]["near"] = {"kind": "fidelity", "corpora": {"test": clones.TEST}, "limit": 2}
+    changed["grid"][1]["suites"].append("near")
+    clone.configure(changed)
+    cells = {("evaluate", f"tiny/{path}/near") for path in (FLOAT, "text/gptq/w4g32")}
+    once = {("reference", "tiny/near")}
+    assert clone.stale() == once | cells
+    results = [f"results/eval/{job[1]}.json" for job in sorted(cells)]
+    run = clone.snakemake("--", *results)
+    assert run.returncode == 0, run.stdout
+    assert clones.jobs(run.stdout) == once | cells
+    changed["suites"]["near"]["top_k"] = 5
+    clone.configure(changed)
+    assert clone.stale(*results) == cells
+    changed["suites"]["near"]["limit"] = 3
+    clone.configure(changed)
+    assert clone.stale(*results) == once | cells

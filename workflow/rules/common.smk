@@ -140,7 +140,7 @@ def code(stage):
 
     def of(wildcards):
         roots = [f"ptqbench.stages.{stage}"]
-        if stage in ("statistics", "quantize", "export", "diagnose"):
+        if stage in ("statistics", "reference", "quantize", "export", "diagnose"):
             adapter = PLAN.adapter(wildcards.model, Path(RESULTS))
             roots += [f"ptqbench.models.adapters.{adapter}"] if adapter else []
         if stage == "statistics":
@@ -200,6 +200,20 @@ def statistics_of(wildcards):
     return (
         f"{RESULTS}/statistics/{wildcards.model}/{wildcards.calibration}/manifest.json"
     )
+
+
+def reference_of(wildcards):
+    """The float model's predictions, for suites that compare with them."""
+    if not spec.has_reference(config, wildcards.suite):
+        return []
+    return f"{RESULTS}/reference/{wildcards.model}/{wildcards.suite}/manifest.json"
+
+
+def float_model(wildcards):
+    """The prepared model, whose head makes logits of them."""
+    if not spec.has_reference(config, wildcards.suite):
+        return []
+    return f"{RESULTS}/models/{wildcards.model}/manifest.json"
 
 
 def serve_lock(wildcards):

@@ -20,10 +20,36 @@ rule serve_environment:
         "python -m ptqbench.stages.serve_environment --spec '{{}}' --lock {params.lock:q} --out {output} > {log} 2>&1"
 
 
+# the float model's predictions on a suite's windows: made once, and compared with by every cell of the model
+rule reference:
+    input:
+        model=rules.prepare.output,
+    output:
+        f"{RESULTS}/reference/{{model}}/{{suite}}/manifest.json",
+    log:
+        f"{LOGS}/reference/{{model}}/{{suite}}.log",
+    conda:
+        "../../envs/ptqbench.yaml"
+    threads: THREADS
+    resources:
+        gpu=gpu_jobs,
+    params:
+        gpus=gpus,
+        spec=specification("reference", "model", "suite"),
+        code=code("reference"),
+        documents=documents,
+        env=environment,
+    shell:
+        "OMP_NUM_THREADS={threads} python -m ptqbench.stages.reference --spec {params.spec:q} --model {input.model} "
+        "--gpus {params.gpus} --out {output} > {log} 2>&1"
+
+
 # one suite on one checkpoint: adding a suite touches nothing else
 rule evaluate:
     input:
         checkpoint=f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
+        reference=reference_of,
+        float_model=float_model,
         server=server_marker,
     output:
         f"{RESULTS}/eval/{{model}}/{{calibration}}/{{method}}/{{scheme}}/{{suite}}.json",
@@ -44,5 +70,6 @@ rule evaluate:
         server=server_environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.evaluate --spec {params.spec:q} "
-        "--checkpoint {input.checkpoint} --gpus {params.gpus} --server {input.server} --server-log {log.server} "
+        "--checkpoint {input.checkpoint} --reference {input.reference} --model {input.float_model} "
+        "--gpus {params.gpus} --server {input.server} --server-log {log.server} "
         "--out {output} > {log.stage} 2>&1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,30 +35,45 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
     backends on the same weights can then be compared token by token.
     """
     rows = []
-    length = longest(suite, backend.context)
-    for name, corpus in suite["corpora"].items():
-        with about(f"suites.{suite['name']}.corpora.{name} is '{corpus}'"):
-            special = (backend.tokenizer.bos_token, backend.tokenizer.eos_token)
-            read = read_corpus(corpus, "evaluation", suite.get("revisions", {}).get(corpus), special)
-            text = read.stream
-            tokens = torch.tensor(backend.tokenize(text))
-            cut = windows(tokens, length)[: read.windows][: suite.get("limit")]
+    for name in suite["corpora"]:
+        cut = cut_corpus(backend, suite, name)
         parts = []
-        with progress_bar(f"perplexity of {name}: window", total=len(cut)) as bar:
-            for losses in backend.token_losses(cut, suite.get("batch_size", 8)):
+        with progress_bar(f"perplexity of {name}: window", total=len(cut.windows)) as bar:
+            for losses in backend.token_losses(cut.windows, suite.get("batch_size", 8)):
                 parts.append(losses)
                 bar(len(losses))
         tokenwise = torch.cat(parts)
         losses = tokenwise.mean(1)
         value, stderr = perplexity(losses)
-        bits = [bits_per_byte(nats, len(tokens), len(text.encode())) for nats in (losses.mean().item(), error(losses))]
-        common = {"task": name, "n": len(losses), "window": length, "documents": len(read.documents)}
+        bits = [bits_per_byte(nats, cut.tokens, cut.bytes) for nats in (losses.mean().item(), error(losses))]
+        common = {"task": name, "n": len(losses), "window": cut.windows.shape[1], "documents": cut.documents}
         kept: dict[str, Any] = {"items": losses.tolist()}
         if suite.get("keep_logprobs"):
             kept["logprobs"] = (-tokenwise).round(decimals=DIGITS).tolist()
         rows.append({**common, "metric": "perplexity", "value": value, "stderr": stderr, **kept})
         rows.append({**common, "metric": "bits_per_byte", "value": bits[0], "stderr": bits[1]})
     return rows
+
+
+class Cut(NamedTuple):
+    """The windows ``[n, length]`` of a corpus that a suite asks for, and the tokens, bytes and documents of it all."""
+
+    windows: Tensor
+    tokens: int
+    bytes: int
+    documents: int
+
+
+def cut_corpus(backend: Any, suite: dict[str, Any], name: str) -> Cut:
+    """Read a corpus of a suite as the backend's tokenizer sees it."""
+    corpus = suite["corpora"][name]
+    with about(f"suites.{suite['name']}.corpora.{name} is '{corpus}'"):
+        special = (backend.tokenizer.bos_token, backend.tokenizer.eos_token)
+        read = read_corpus(corpus, "evaluation", suite.get("revisions", {}).get(corpus), special)
+        text = read.stream
+        tokens = torch.tensor(backend.tokenize(text))
+        cut = windows(tokens, longest(suite, backend.context))[: read.windows][: suite.get("limit")]
+    return Cut(cut, len(tokens), len(text.encode()), len(read.documents))
 
 
 def windows(tokens: Tensor, length: int) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from ptqbench.reporting.recommend import Candidate, Constraints, Recommendation
-from ptqbench.reporting.scores import better_when_lower
+from ptqbench.reporting.scores import kind
 
+UNITS = {"perplexity": "bits per byte", "divergence": "nats", "accuracy": "points"}  # of a lead
 NAMED = 3  # cells that are named before the rest is counted
 
 
@@ -35,7 +36,11 @@ def facts(cell: Candidate, scores: tuple[str, ...]) -> str:
     if cell.tokens_per_second is not None:
         said.append(f"{cell.tokens_per_second:.0f} tokens/s")
     for score in scores:
-        if score in cell.drop and not cell.is_float:
+        if cell.is_float:
+            continue
+        if kind(score) == "divergence" and cell.has(score):
+            said.append(f"{score}: {cell.comparable[score]:.5f} nats from the float model")
+        elif score in cell.drop:
             drop, high = cell.drop[score]
             said.append(f"{score}: {100 * drop:+.2f} % lost, at most {most(high)}")
     return ", ".join(said)
@@ -82,7 +87,7 @@ def hope(found: Recommendation) -> list[str]:
 def lead(found: Recommendation, score: str) -> str:
     """The best cell against the next."""
     assert found.margin is not None
-    unit = "bits per byte" if better_when_lower(score) else "points"
+    unit = UNITS[kind(score)]
     verdict = "significant" if found.significant else "not significant: choose between them by size or speed"
     other = title(found.satisfying[1])
     numbers = f"{abs(found.margin):.3g} ± {found.margin_stderr:.2g} {unit}"
@@ -102,6 +107,8 @@ def left_out(found: Recommendation) -> list[str]:
 
 def none_because(found: Recommendation, constraints: Constraints) -> list[str]:
     """The nearest miss and what it misses."""
+    if constraints.max_drop is not None and all(kind(score) == "divergence" for score in constraints.scores):
+        return ["none, because a KL is no relative loss that a limit could hold: leave the limit out"]
     if not found.scores:
         return ["none, because no cell has the scores that count"]
     if found.miss is None:

@@ -35,6 +35,7 @@ RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "asked": pl.Boolean,
     "leaves": pl.List(pl.String),
     "weights": pl.List(pl.Float64),
+    "top_k": pl.Int64,
 }
 ITEMS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -113,7 +114,7 @@ def results_table(found: list[Evaluated]) -> pl.DataFrame:
     """Long form: one row per cell, suite, task and metric.
 
     ``window`` is a perplexity's, in tokens; ``asked`` is false for a task that only a group of the suite has;
-    a group's value is the mean over its ``leaves`` by their ``weights``.
+    a group's value is the mean over its ``leaves`` by their ``weights``; a KL's lower bound is from ``top_k`` tokens.
     """
     rows = []
     for one in found:
@@ -126,7 +127,9 @@ def results_table(found: list[Evaluated]) -> pl.DataFrame:
 
 
 def items_table(found: list[Evaluated]) -> pl.DataFrame:
-    """One row per cell, suite, task, metric and item: a window's mean loss in nats, or a document's score."""
+    """One row per cell, suite, task, metric and item: a window's mean loss or KL in nats, its share of equal likeliest
+    tokens, its mean square of a shift, or a document's score.
+    """
     frames = [pl.DataFrame(schema=ITEMS)]
     for one in found:
         for row in one.content["rows"]:

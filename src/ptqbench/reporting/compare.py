@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from ptqbench.reporting.collect import RESULTS
-from ptqbench.reporting.headline import PERPLEXITY, headlined
+from ptqbench.reporting.headline import PERPLEXITY, divergences, headlined
 
 KEY = ("model", "calibration", "method", "scheme", "suite", "task", "metric")
 
@@ -29,7 +29,7 @@ def differences(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
 def scored(table: pl.DataFrame) -> pl.DataFrame:
     """One metric a task: bits per byte, which say what a perplexity does, or the headline; tables may be older."""
     whole = pl.concat([pl.DataFrame(schema=RESULTS), table], how="diagonal_relaxed")
-    return pl.concat([whole.filter(pl.col("metric") == PERPLEXITY[1]), headlined(whole)])
+    return pl.concat([whole.filter(pl.col("metric") == PERPLEXITY[1]), divergences(whole), headlined(whole)])
 
 
 def told(found: pl.DataFrame, beyond: float, most: int) -> list[str]:

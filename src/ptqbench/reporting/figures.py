@@ -13,7 +13,7 @@ import vl_convert
 from ptqbench.atomic import atomic
 from ptqbench.reporting.family import families
 from ptqbench.reporting.frontier import pareto
-from ptqbench.reporting.scores import better_when_lower, kind
+from ptqbench.reporting.scores import better_when_lower, kind, over_models
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -39,8 +39,11 @@ def panel(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str, tit
     """Size against one score: a point a cell, a line along the frontier, a rule at the float model."""
     data = points(scores, cells, model, score)
     floats = scores.filter(pl.col("model") == model, pl.col("score") == score, pl.col("method") == FLOAT_METHOD)
+    if kind(score) == "divergence":
+        floats = floats.filter(pl.col("value") > 0)  # its own is 0, which a logarithm has not, but for a server's noise
     ends = domain([*data["value"], *floats["value"]])
-    scale = alt.Scale(type="log", nice=False, padding=20) if kind(score) == "perplexity" else alt.Scale(domain=ends)
+    is_log = kind(score) != "accuracy" and min([*data["value"], *floats["value"]]) > 0
+    scale = alt.Scale(type="log", nice=False, padding=20) if is_log else alt.Scale(domain=ends)
     name = f"{score} ({'lower' if better_when_lower(score) else 'higher'} is better)"
     axis = alt.Axis(labelOverlap="greedy")
     x = alt.X("bits:Q", title="bits per weight", scale=alt.Scale(zero=False, padding=20), axis=axis)
@@ -109,7 +112,7 @@ def models_by_size(scores: pl.DataFrame, cells: pl.DataFrame, title: str) -> lis
     models = cells["model"].unique(maintain_order=True).to_list()  # each has one colour in all panels
     colours = alt.Scale(domain=models, scheme="tableau10" if len(models) <= 10 else "tableau20")
     made = []
-    for score in data["score"].unique(maintain_order=True):
+    for score in over_models(data)["score"].unique(maintain_order=True):
         sign = 1 if better_when_lower(score) else -1
         own = data.filter(pl.col("score") == score).with_columns(cell=pl.col("method") + " " + pl.col("scheme"))
         best = pl.concat(

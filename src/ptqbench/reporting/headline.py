@@ -10,6 +10,8 @@ from ptqbench.reporting.tables import KEY
 
 # a share of what could be had, the one that a task is commonly judged by first; QuaRot's evaluation begins as this does
 METRICS = ("acc_norm", "acc", "exact_match", "em", "accuracy", "f1", "mcc", "prompt_level_strict_acc", "pass@1")
+# of a text, in windows; a server's likeliest tokens give a bound, which is another score
+DIVERGENCES = ("kl", "kl_bound")
 PERPLEXITY = ("perplexity", "bits_per_byte")  # of a text, in windows; lm-eval's own have no bits per byte beside them
 
 
@@ -24,6 +26,11 @@ def perplexities(results: pl.DataFrame) -> pl.DataFrame:
     bits = results.filter(pl.col("metric") == PERPLEXITY[1]).select(*KEY, "suite", "task", bits="value")
     own = results.filter(pl.col("metric") == PERPLEXITY[0])
     return own.join(bits, on=[*KEY, "suite", "task"], how="inner", maintain_order="left")
+
+
+def divergences(results: pl.DataFrame) -> pl.DataFrame:
+    """The rows of distances to the float model's predictions."""
+    return results.filter(pl.col("metric").is_in(DIVERGENCES), pl.col("window").is_not_null())
 
 
 def shares(results: pl.DataFrame) -> pl.DataFrame:

@@ -31,6 +31,15 @@ def share_spread(variance: float, reach: float) -> float:
     return (square * reach + math.sqrt((square * reach) ** 2 + 4 * square * variance)) / 2 / NORMAL
 
 
+def divergence_floor(value: float) -> float:
+    """What log-probabilities that are off by :data:`RESOLUTION` ``r`` may change a KL by, in nats.
+
+    A KL is about half the mean square of the differences ``d`` of log-probabilities, and ``((d + r)² - d²) / 2`` is
+    ``r sqrt(2 KL) + r² / 2`` at most in the mean (Cauchy and Schwarz).
+    """
+    return RESOLUTION * math.sqrt(2 * max(0.0, value)) + RESOLUTION**2 / 2
+
+
 def student(freedom: int) -> float:
     """The 97.5 % quantile of Student's distribution (Abramowitz and Stegun 26.7.5; exact for one and two)."""
     if freedom == 1:

@@ -11,7 +11,7 @@ from ptqbench.reporting.figures import all_models, panels, svg
 from ptqbench.reporting.headline import unscored
 from ptqbench.reporting.markup import document, escape
 from ptqbench.reporting.recommend import candidates
-from ptqbench.reporting.scores import CellKey
+from ptqbench.reporting.scores import CellKey, kind
 from ptqbench.reporting.script import SCRIPT
 from ptqbench.reporting.sections import (
     answer_section,
@@ -33,8 +33,10 @@ LEGEND = (
 )
 NOTES = (
     "Perplexity is exp of the mean loss over the windows of a text, whose length in tokens is behind the @: other "
-    "windows are another score. An accuracy is the mean over the tasks of a suite. A loss is relative to the float "
-    "model. Sizes are those of the weights: the cache of keys and values comes on top. Bits/weight are those of the "
+    "windows are another score. An accuracy is the mean over the tasks of a suite. A KL is how far a cell's "
+    "predictions are from the float model's, in nats a token (kl≥: at least). A loss is relative to the float "
+    "model, and a KL is none. "
+    "Sizes are those of the weights: the cache of keys and values comes on top. Bits/weight are those of the "
     "quantized weights, bits/parameter those of the whole packed checkpoint, what stays in float included. A fallback "
     "is a layer that did not run as asked; served dense: no packed format holds the cell. The data lie beside this "
     "page as parquet and CSV (results, cells, layers, items, scores, pairs), the figures as SVG and PNG."
@@ -81,7 +83,8 @@ def page(tables: dict[str, pl.DataFrame], origins: dict[CellKey, dict[str, Any]]
     body.append(f"<h2 id='taxonomy'>Classes of methods</h2><p class='soft'>{CLASSES}</p>")
     structures = dict(cells.select("model", "structure").rows())
     for model in (model for model in models if own[model]):
-        inner = "".join(f"<h4>{escape(name)}</h4>{taxonomy(scores, cells, model, name)}" for name in own[model])
+        lost = [name for name in own[model] if kind(name) != "divergence"]
+        inner = "".join(f"<h4>{escape(name)}</h4>{taxonomy(scores, cells, model, name)}" for name in lost)
         body.append(_part(model, f"<h3>{escape(model)} ({escape(structures[model])})</h3>{inner}"))
     related = families(cells)
     if cells["family"].n_unique() > 1:

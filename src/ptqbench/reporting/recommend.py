@@ -14,7 +14,7 @@ import polars as pl
 
 from ptqbench.errors import UserError, did_you_mean
 from ptqbench.reporting.intervals import NORMAL
-from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, identifier
+from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, identifier, kind
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -29,8 +29,9 @@ Stderrs = Mapping[tuple[str, str, str], float]
 class Candidate:
     """A cell, the float one too: bytes of the weights as served, generation speed, and what each score is and loses.
 
-    ``drop[score]`` is the relative loss against the float model and the upper end of its 95 % interval; ``caveats`` are
-    what must be said whenever the cell is recommended; ``serve`` is empty where vLLM does not serve the checkpoint.
+    ``drop[score]`` is the relative loss against the float model and the upper end of its 95 % interval; a KL has none.
+    ``caveats`` are what must be said whenever the cell is recommended; ``serve`` is empty where vLLM does not serve the
+    checkpoint.
     """
 
     id: str
@@ -48,12 +49,17 @@ class Candidate:
         """Whether it is the unquantized model."""
         return self.key[2] == FLOAT_METHOD
 
+    def has(self, score: str) -> bool:
+        """Whether the cell can be judged by a score: what it loses is known, or how far it is from the float model."""
+        return score in self.drop or (kind(score) == "divergence" and score in self.comparable)
+
 
 @dataclass(frozen=True)
 class Constraints:
     """What must hold; ``scores`` are those that count, the first being what quality means.
 
-    Unless they were ``named``, those count that most quantized cells of the model have.
+    Unless they were ``named``, those count that most quantized cells of the model have, and no KL: it ranks, and says
+    nothing of what is lost.
     """
 
     scores: tuple[str, ...]
@@ -149,7 +155,12 @@ def speed(results: pl.DataFrame) -> pl.DataFrame:
 def counted(cells: list[Candidate], constraints: Constraints) -> tuple[tuple[str, ...], dict[str, int]]:
     """The scores that count for a model's ``cells``, and how many cells have each of its others."""
     judged = [cell for cell in cells if not cell.is_float] or cells
-    having = {score: sum(score in cell.drop for cell in judged) for score in constraints.scores}
+    own = constraints.scores
+    losses = tuple(score for score in own if kind(score) != "divergence")
+    asked = own if constraints.named or not losses else losses
+    if constraints.max_drop is not None and not losses:
+        asked = ()
+    having = {score: sum(cell.has(score) for cell in judged) for score in asked}
     measured = {score: n for score, n in having.items() if n}
     held = [score for score, n in measured.items() if constraints.named or 2 * n > len(judged)]
     held = held or [score for score, n in measured.items() if n == max(measured.values())]
@@ -166,7 +177,7 @@ def violations(candidate: Candidate, constraints: Constraints, scores: tuple[str
         found["memory"] = candidate.bytes / constraints.memory - 1 if constraints.memory else math.inf
     if (limit := constraints.max_drop) is not None:
         for score in scores:
-            drop = candidate.drop[score][sure]
+            drop = candidate.drop[score][sure] if score in candidate.drop else -math.inf  # a KL loses nothing relative
             if drop > limit:
                 found[score] = drop - limit
     if (wanted := constraints.tokens_per_second) is not None:
@@ -183,7 +194,7 @@ def recommend(cells: list[Candidate], constraints: Constraints, stderrs: Stderrs
     it cannot be told from the best.
     """
     scores, uncounted = counted(cells, constraints)
-    lacks = {cell.id: tuple(score for score in scores if score not in cell.drop) for cell in cells}
+    lacks = {cell.id: tuple(score for score in scores if not cell.has(score)) for cell in cells}
     whole = [cell for cell in cells if not lacks[cell.id]] if scores else []
     lacking = [(cell, lacks[cell.id]) for cell in cells if lacks[cell.id]]
     result = Recommendation([], scores, uncounted, lacking)

@@ -1,4 +1,5 @@
-"""What cells are compared by, with its evidence: a perplexity for each suite, text and window, an accuracy a suite.
+"""What cells are compared by, with its evidence: a perplexity for each suite, text and window, an accuracy a suite, and
+a KL to the float model for each suite and text of kind fidelity.
 
 Three tables: ``items`` (what every window or document scored), ``scores`` (a cell against its float model) and
 ``pairs`` (cells against each other).
@@ -15,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from ptqbench.reporting.headline import perplexities, shares
-from ptqbench.reporting.intervals import NORMAL, RESOLUTION, Array, share_spread, student
+from ptqbench.reporting.headline import divergences, perplexities, shares
+from ptqbench.reporting.intervals import NORMAL, RESOLUTION, Array, divergence_floor, share_spread, student
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -51,6 +52,9 @@ PAIRS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 AGREES = 1e-6  # items whose mean is not the score to this are no evidence of it
 
+PREFIX = {"perplexity": "ppl", "kl": "kl", "kl_bound": "kl≥"}  # of a score's name, for those where less is better
+KINDS = {"ppl": "perplexity", "kl": "divergence", "kl≥": "divergence"}
+
 CellKey = tuple[str, str, str, str]
 
 
@@ -64,17 +68,21 @@ class Key(NamedTuple):
 
     @property
     def name(self) -> str:
-        """``ppl wikitext2@1024 (perplexity)`` or ``acc % blimp``; no two keys of a report share it."""
+        """``ppl wikitext2@1024 (perplexity)``, ``kl wikitext2@1024 (fidelity)`` or ``acc % blimp``.
+
+        A KL's lower bound is ``kl≥ …``. No two keys of a report share it.
+        """
         if self.task is None:
             return f"{self.metric} % {self.suite}"
-        return f"ppl {self.task}{f'@{self.window}' if self.window else ''} ({self.suite})"
+        return f"{PREFIX[self.metric]} {self.task}{f'@{self.window}' if self.window else ''} ({self.suite})"
 
 
 @dataclass
 class Score:
     """One cell's score: its number, what it is over models, and its evidence.
 
-    ``comparable`` is bits per byte for a perplexity, which depends on the tokenizer, and the accuracy itself.
+    ``comparable`` is bits per byte for a perplexity, which depends on the tokenizer, the accuracy itself, and for a KL,
+    which is one to the model's own float model, the KL: it compares a model's cells.
     ``strata`` are the scores of the items of every task, of which the score is the mean by ``weights``.
     """
 
@@ -111,12 +119,17 @@ def identifier(cell: CellKey) -> str:
 
 def better_when_lower(name: str) -> bool:
     """Whether a smaller score is a better one."""
-    return name.startswith("ppl ")
+    return kind(name) != "accuracy"
 
 
 def kind(name: str) -> str:
-    """``perplexity`` or ``accuracy``."""
-    return "perplexity" if better_when_lower(name) else "accuracy"
+    """``perplexity``, ``divergence`` or ``accuracy``."""
+    return KINDS.get(name.partition(" ")[0], "accuracy")
+
+
+def over_models(scores: pl.DataFrame) -> pl.DataFrame:
+    """The scores that compare models: no model's distance to itself says anything of another's."""
+    return scores.filter(pl.col("kind") != "divergence")
 
 
 def collect_scores(results: pl.DataFrame, items: pl.DataFrame) -> Found:
@@ -134,6 +147,14 @@ def collect_scores(results: pl.DataFrame, items: pl.DataFrame) -> Found:
             row["value"], row["stderr"], row["bits"], row["n"], *(({name: losses}, {name: 1.0}) if whole else ())
         )
         found.setdefault(Key(row["suite"], row["task"], "perplexity", row["window"]), {})[cell] = score
+    for row in divergences(results).iter_rows(named=True):
+        cell = cell_of(row)
+        values = evidence.get((*cell, row["suite"], row["task"], row["metric"]), np.empty(0))
+        whole = bool(len(values)) and math.isclose(values.mean(), row["value"], rel_tol=AGREES)
+        name = f"{row['suite']}/{row['task']}"
+        parts = ({name: values}, {name: 1.0}) if whole else ()
+        score = Score(row["value"], row["stderr"], row["value"], row["n"], *parts)
+        found.setdefault(Key(row["suite"], row["task"], row["metric"], row["window"]), {})[cell] = score
     for key, cell, score in accuracies(results, evidence):
         found.setdefault(key, {})[cell] = score
     for scores in found.values():
@@ -196,7 +217,7 @@ def scores_table(found: Found) -> pl.DataFrame:
 
     ``drop`` is the relative loss of quality, positive where the cell is worse: ``ppl / float - 1`` or
     ``1 - acc / float``; 0 where the float model itself scores 0 and there is nothing to lose. ``drop_high`` is the
-    upper end of its 95 % interval.
+    upper end of its 95 % interval. A KL has none of these: it is a distance from the float model, whose own is 0.
     """
     rows = []
     for key, scores in found.items():
@@ -220,6 +241,9 @@ def against(name: str, score: Score, base: Score) -> dict[str, Any]:
         delta = score.value - base.value
         ends = (base.value * low, base.value * high)
         stderr, relative = score.value * half / NORMAL, ratio * half / NORMAL
+    elif kind(name) == "divergence":
+        delta, (drop, relative, high) = score.value - base.value, (None, None, None)
+        ends, stderr = (delta - half, delta + half), half / NORMAL
     else:
         delta, whole = score.value - base.value, base.value or math.inf
         drop, high = -delta / whole + 0.0, (half - delta) / whole  # no minus zero
@@ -239,29 +263,34 @@ def against(name: str, score: Score, base: Score) -> dict[str, Any]:
 
 
 def spread(name: str, a: Score, b: Score, unit_a: float = 1.0, unit_b: float = 1.0) -> float:
-    """Half the 95 % interval of a difference over :data:`NORMAL`: of mean losses times units, or of accuracies in %."""
+    """Half the 95 % interval of a difference over :data:`NORMAL`: of losses times units, of KLs, of accuracies in %."""
     if a is b:
         return 0.0
-    lower = better_when_lower(name)
+    is_ppl, lower = kind(name) == "perplexity", better_when_lower(name)
     if _paired(a, b):
         assert a.evidence is not None
         variance, reach = a.evidence.variance(a.index, b.index, unit_a, unit_b), a.evidence.reach
     else:
-        own = [_own(one, lower) * unit for one, unit in ((a, unit_a), (b, unit_b))]
+        own = [_own(name, one) * unit for one, unit in ((a, unit_a), (b, unit_b))]
         variance, reach = own[0] ** 2 + own[1] ** 2, 1 / max(1, min(a.n, b.n))
     if not lower:
         return 100 * share_spread(variance, reach)
     if min(a.n, b.n) < 2 or math.isnan(variance):
         return math.inf
-    floor = RESOLUTION * max(unit_a, unit_b)
+    floor = RESOLUTION * max(unit_a, unit_b) if is_ppl else divergence_floor(max(a.value, b.value))
     return max(math.sqrt(variance), floor) * student(min(a.n, b.n) - 1) / NORMAL
 
 
 def pairs_table(found: Found) -> pl.DataFrame:
-    """One row per score and two cells: ``difference = a - b`` in what is comparable; significant beyond 1.96 stderr."""
+    """One row per score and two cells (for a KL: of one model): ``difference = a - b`` in what is comparable.
+
+    It is significant beyond 1.96 stderr.
+    """
     rows = []
     for key, scores in found.items():
         for (cell_a, a), (cell_b, b) in combinations(scores.items(), 2):
+            if kind(key.name) == "divergence" and cell_a[0] != cell_b[0]:
+                continue
             units = (_units(key.name, a), _units(key.name, b))
             stderr = spread(key.name, a, b, *units)
             rows.append((key.name, identifier(cell_a), identifier(cell_b), a.comparable - b.comparable, stderr))
@@ -275,12 +304,12 @@ def cell_of(row: Mapping[str, Any]) -> CellKey:
 
 def _units(name: str, score: Score) -> float:
     """Bits per byte for each nat of a mean loss: they are proportional."""
-    return score.comparable / math.log(score.value) if better_when_lower(name) else 1.0
+    return score.comparable / math.log(score.value) if kind(name) == "perplexity" else 1.0
 
 
-def _own(score: Score, lower: bool) -> float:
+def _own(name: str, score: Score) -> float:
     """A score's standard error in nats, or as a share."""
-    return score.stderr / score.value if lower else score.stderr / 100
+    return score.stderr / {"perplexity": score.value, "divergence": 1.0, "accuracy": 100.0}[kind(name)]
 
 
 def _paired(a: Score, b: Score) -> bool:

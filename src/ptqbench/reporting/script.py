@@ -53,11 +53,16 @@ if (filter) filter.addEventListener('change', () => {
 
 const data = JSON.parse(document.getElementById('data')?.textContent ?? 'null');
 const NORMAL = 1.959963985, TIE = 0.01, NAMED = 3;
+const UNIT = {perplexity: 'bits per byte', divergence: 'nats', accuracy: 'points'};
+const NO_LOSS = 'None, because a KL is no relative loss that a limit could hold: leave the limit out';
 const UNITS = {b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2**10, mib: 2**20, gib: 2**30};
 
-const lower = score => score.startsWith('ppl ');
+const KINDS = {ppl: 'perplexity', kl: 'divergence', 'kl\u2265': 'divergence'};
+const kind = score => KINDS[score.split(' ')[0]] ?? 'accuracy';
+const has = (cell, score) => score in cell.drop || (kind(score) === 'divergence' && score in cell.comparable);
+const lower = score => kind(score) !== 'accuracy';
 const loss = (cell, score) => lower(score) ? cell.comparable[score] : -cell.comparable[score];
-const bound = (cell, score, sure) => cell.drop[score][sure ? 1 : 0] ?? Infinity;
+const bound = (cell, score, sure) => score in cell.drop ? cell.drop[score][sure ? 1 : 0] ?? Infinity : -Infinity;
 const error = (a, b, score, stderrs) => stderrs[score][[a.index, b.index].sort((x, y) => x - y).join()] ?? Infinity;
 const worse = (cell, other, score, stderrs) => cell.id !== other.id
   && loss(cell, score) - loss(other, score) > NORMAL * error(cell, other, score, stderrs);
@@ -68,7 +73,9 @@ const before = keys => (a, b) => {
 
 function counted(cells, wanted) {
   const quantized = cells.filter(cell => !cell.float), judged = quantized.length ? quantized : cells;
-  const having = wanted.scores.map(score => [score, judged.filter(cell => score in cell.drop).length]);
+  const own = wanted.scores, losses = own.filter(score => kind(score) !== 'divergence');
+  const asked = wanted.max_drop !== null && !losses.length ? [] : wanted.named || !losses.length ? own : losses;
+  const having = asked.map(score => [score, judged.filter(cell => has(cell, score)).length]);
   const measured = having.filter(([, n]) => n), most = Math.max(...measured.map(([, n]) => n));
   let held = measured.filter(([, n]) => wanted.named || 2 * n > judged.length);
   if (!held.length) held = measured.filter(([, n]) => n === most);
@@ -115,7 +122,7 @@ function ranked(cells, wanted, scores, stderrs) {
 
 function recommend(cells, wanted, stderrs) {
   const [scores, uncounted] = counted(cells, wanted);
-  const lacks = cell => scores.filter(score => !(score in cell.drop));
+  const lacks = cell => scores.filter(score => !has(cell, score));
   const whole = scores.length ? cells.filter(cell => !lacks(cell).length) : [];
   const lacking = cells.filter(cell => lacks(cell).length).map(cell => [cell, lacks(cell)]);
   const holds = sure => whole.filter(cell => !Object.keys(violations(cell, wanted, scores, sure)).length);
@@ -146,7 +153,9 @@ function size(bytes) {
 function facts(cell, scores) {
   const said = [size(cell.bytes)];
   if (cell.tokens_per_second !== null) said.push(Math.round(cell.tokens_per_second) + ' tokens/s');
-  for (const score of scores) if (score in cell.drop && !cell.float) {
+  for (const score of cell.float ? [] : scores) if (kind(score) === 'divergence' && has(cell, score)) {
+    said.push(`${score}: ${cell.comparable[score].toFixed(5)} nats from the float model`);
+  } else if (score in cell.drop) {
     const [drop, high] = cell.drop[score], plus = drop < 0 ? '' : '+';
     said.push(`${score}: ${plus}${percent(drop)} lost, at most ${most(high)}`);
   }
@@ -173,7 +182,7 @@ function doubts(found, wanted) {
   if (found.margin !== null) {
     const sure = Math.abs(found.margin) > NORMAL * found.stderr;
     const numbers = `${Math.abs(found.margin).toPrecision(3)} \u00b1 ${found.stderr.toPrecision(2)}`;
-    const side = found.margin >= 0 ? 'better' : 'worse', unit = lower(main) ? 'bits per byte' : 'points';
+    const side = found.margin >= 0 ? 'better' : 'worse', unit = UNIT[kind(main)];
     const verdict = sure ? 'significant' : 'not significant: choose between them by size or speed';
     said.push(`${main}: ${numbers} ${unit} ${side} than the next, ${title(found.satisfying[1])} (${verdict})`);
   }
@@ -249,7 +258,8 @@ function tell(out, found, wanted) {
     line(out, 'p', `${others}, quality being ${found.scores[0]}.`);
   } else if (!found.miss) {
     const have = found.scores.length ? 'all scores' : 'the scores';
-    line(out, 'p', `None, because no cell has ${have} that count.`);
+    const limited = wanted.max_drop !== null && wanted.scores.every(score => kind(score) === 'divergence');
+    line(out, 'p', limited ? `${NO_LOSS}.` : `None, because no cell has ${have} that count.`);
   } else {
     const nearest = `${title(found.miss)} (${facts(found.miss, found.scores)})`;
     line(out, 'p', `None, because every cell misses something; the nearest is ${nearest}:`);

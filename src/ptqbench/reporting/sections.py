@@ -17,7 +17,7 @@ from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.markup import definitions, escape, short, table
 from ptqbench.reporting.names import anchor
 from ptqbench.reporting.recommend import Candidate, Constraints, Recommendation, recommend
-from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of
+from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, over_models
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -178,7 +178,7 @@ def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) 
 def family_section(models: list[str], scores: pl.DataFrame, cells: pl.DataFrame, stderrs: Stderrs, name: str) -> str:
     """For each score every pair of a family's models, the larger at fewer bits against the smaller at more."""
     parts = []
-    for score in scores.filter(pl.col("model").is_in(models))["score"].unique(maintain_order=True):
+    for score in over_models(scores).filter(pl.col("model").is_in(models))["score"].unique(maintain_order=True):
         measured = set(scores.filter(pl.col("score") == score)["model"])
         both = [model for model in models if model in measured]
         if len(both) < 2:

@@ -29,8 +29,9 @@ def summary(scores: pl.DataFrame, cells: pl.DataFrame) -> str:
     """``summary.md``: the table, in the order of the plan, and what every column means."""
     notes = (
         "Perplexity (`ppl text@window (suite)`): lower is better, and only one of the same window compares. Accuracy: "
-        "mean over the tasks of a suite, in per cent. bits/weight: of the quantized weights with their scales; of the "
-        "whole checkpoint, what stays in float included, per parameter of the model: checkpoint bits/parameter. MB: "
+        "mean over the tasks of a suite, in per cent. KL to the float model (`kl text@window (suite)`): nats a token; "
+        "`kl≥` is a lower bound, from the tokens that a server names. bits/weight: of the quantized weights with their "
+        "scales; of the whole checkpoint, what stays in float included, per parameter: checkpoint bits/parameter. MB: "
         "10⁶ bytes of the packed checkpoint. Proxy loss: sum over all linears of tr(ΔW H ΔWᵀ), the output error on the "
         "calibration tokens. Fallbacks: layers that did not run as asked; served dense: no packed format holds the "
         "cell, or none that the backend serves (`cells.parquet` says which and why). Standard errors are in "

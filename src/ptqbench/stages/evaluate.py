@@ -12,9 +12,9 @@ from ptqbench.evaluation.environment import read_marker
 from ptqbench.fingerprint import fingerprint
 from ptqbench.imports import lean_transformers
 from ptqbench.locks import claim
-from ptqbench.manifest import is_made, key, verify, write_result
-from ptqbench.places import checkpoint_folder, texts
-from ptqbench.records import Packed, Reported, Result
+from ptqbench.manifest import is_made, key, load, verify, write_result
+from ptqbench.places import checkpoint_folder, model_folder, texts
+from ptqbench.records import Model, Packed, Reference, Reported, Result
 from ptqbench.stages.common import Meter, computing, parser
 
 ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
@@ -24,12 +24,14 @@ ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
 def main(argv: list[str] | None = None) -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--checkpoint", type=Path, required=True, help="the exported checkpoint's manifest")
+    arguments.add_argument("--reference", type=Path, nargs="?", help="the float model's predictions, if the suite asks")
+    arguments.add_argument("--model", type=Path, nargs="?", help="the prepared float model's manifest, likewise")
     arguments.add_argument("--server", type=Path, nargs="?", help="marker of the serving environment, if it has one")
     arguments.add_argument("--gpus", type=int, default=1, help="GPUs to hold, where there are any")
     arguments.add_argument("--server-log", type=Path, help="what a server writes; beside the result by default")
     args = arguments.parse_args(argv)
     code = fingerprint(["ptqbench.stages.evaluate", *modules(args.spec)])
-    made = key(args.spec, code, texts(args.spec["suite"]), checkpoint=args.checkpoint)
+    made = key(args.spec, code, texts(args.spec["suite"]), checkpoint=args.checkpoint, reference=args.reference)
     made["inputs"] |= {"server": read_marker(args.server)["lock"]} if args.server else {}
     claim(args.out)
     if is_made(args.out, made, Result):
@@ -84,10 +86,22 @@ def run(args: Any, exported: Packed, device: str) -> tuple[list[dict[str, Any]],
         marker=args.server,
         log=args.server_log or args.out.with_suffix(".server.log"),
         gpus=args.gpus,
+        logprobs=suite.get("top_k", 0),
     )
+    given = [reference(args, kind, device)] if getattr(kind, "REFERENCE", False) else []
     with backend.opened(text, setup) as opened:
-        rows = kind.run(opened, suite)
+        rows = kind.run(opened, suite, *given)
         return rows, opened.record()
+
+
+def reference(args: Any, kind: Any, device: str) -> Any:
+    """What the suite compares with; its logits are made where torch computes, beside a server too."""
+    import torch
+
+    verify(args.reference, Reference)
+    folder, remote = model_folder(args.model, load(args.model, Model)), args.spec["model"]["trust_remote_code"]
+    own = "cuda" if device == "cuda" and torch.cuda.is_available() else "cpu"
+    return kind.reference(args.reference.parent, folder, remote, own)
 
 
 if __name__ == "__main__":

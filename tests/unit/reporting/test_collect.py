@@ -181,9 +181,9 @@ def test_a_line_to_serve_is_told_of_what_the_table_serves_and_nothing_else(backe
 def test_results(tmp_path: Path) -> None:
     table = results_table(read(tmp_path, (CELL, result(CELL))))
     assert dict(table.schema) == RESULTS
-    first = (*CELL, "transformers", "dense", "s", "t", "perplexity", 7.0, 3, 64, None, None, None)
+    first = (*CELL, "transformers", "dense", "s", "t", "perplexity", 7.0, 3, 64, None, None, None, None)
     assert table.drop("stderr").row(0) == first
-    assert table.drop("stderr").row(2)[-4:] == (None, True, ["x", "y"], [0.25, 0.75])
+    assert table.drop("stderr").row(2)[-5:] == (None, True, ["x", "y"], [0.25, 0.75], None)
     assert len(table) == 3
     assert table["stderr"].head(2).is_nan().all()
     with pytest.raises(UserError, match="was made from another configuration"):

@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from recommendations import FLOAT, NAMES, SIGNS, WIDTHS, constraints, table
+from recommendations import FLOAT, KL, NAMES, SIGNS, WIDTHS, constraints, table
 
 from ptqbench.errors import UserError
-from ptqbench.reporting.answer import doubts, left_out
+from ptqbench.reporting.answer import answer, doubts, left_out
 from ptqbench.reporting.collect import CELLS, RESULTS
 from ptqbench.reporting.recommend import (
     PREFERENCES,
@@ -42,19 +42,26 @@ SEEDS = range(int(os.environ.get("PTQBENCH_SOAK", 100)))
 def test_the_recommendation_is_that_of_brute_force(seed: int) -> None:
     cells, stderrs = table(seed)
     wanted = constraints(seed)
-    scores, first = wanted.scores, wanted.scores[0]
-    whole = [one for one in cells if set(scores) <= set(one.drop)]
+    scores, losses = wanted.scores, [score for score in wanted.scores if score != KL]
+    if losses and not wanted.named:
+        scores = tuple(losses)  # a KL ranks, where it is asked to or there is nothing else
+    if not losses and wanted.max_drop is not None:
+        assert recommend(cells, wanted, stderrs).scores == (), "it is no loss that a limit could hold"
+        return
+    first = scores[0]
+    has = {one.id: {*one.drop, *({KL} & set(one.comparable))} for one in cells}
+    whole = [one for one in cells if set(scores) <= has[one.id]]
     good = [
         one
         for one in whole
         if (wanted.memory is None or one.bytes <= wanted.memory)
-        and (wanted.max_drop is None or all(one.drop[score][1] <= wanted.max_drop for score in scores))
+        and (wanted.max_drop is None or all(one.drop[score][1] <= wanted.max_drop for score in losses))
         and (wanted.tokens_per_second is None or (one.tokens_per_second or -1) >= wanted.tokens_per_second)
     ]
     found = recommend(cells, wanted, stderrs)
     assert found.scores == tuple(scores)
     assert {one.id for one, _ in found.lacking} == {one.id for one in cells if one not in whole}
-    assert all(set(lacked) == set(scores) - set(one.drop) for one, lacked in found.lacking)
+    assert all(set(lacked) == set(scores) - has[one.id] for one, lacked in found.lacking)
     best = found.best
     if not good:
         assert best is None
@@ -156,6 +163,23 @@ def test_the_nearest_miss_is_the_one_that_misses_least() -> None:
     assert found.violations == {"memory": pytest.approx(0.02), NAMES[0]: pytest.approx(0.02)}
     assert recommend([], Constraints(NAMES[:1]), {}).miss is None
     assert recommend(cells, Constraints(("acc % qa",)), {}).scores == ()
+
+
+def test_a_kl_ranks_and_is_no_loss() -> None:
+    cells = [
+        replace(cell(f"c{i}", 9 - i, 0.01, 0.02), comparable={NAMES[0]: 1.0, KL: kl}) for i, kl in enumerate((2, 1))
+    ]
+    stderrs = {(score, "c0", "c1"): 0.1 for score in (KL, NAMES[0])}
+    wanted = Constraints((KL,))
+    found = recommend(cells, wanted, stderrs)
+    assert [one.id for one in found.satisfying] == ["c1", "c0"]
+    assert answer(found, wanted)[1] == "        8 B, kl wiki@64 (near): 1.00000 nats from the float model"
+    assert doubts(found, wanted)[0] == f"{KL}: 1 ± 0.1 nats better than the next, c0 (significant)"
+    assert recommend(cells, Constraints((KL, *NAMES), named=False), stderrs).scores == NAMES[:1]
+    limited = replace(wanted, max_drop=0.01)
+    assert answer(recommend(cells, limited, stderrs), limited) == [
+        "none, because a KL is no relative loss that a limit could hold: leave the limit out"
+    ]
 
 
 def test_what_was_not_measured_satisfies_nothing() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recommendations import NAMES, constraints, table
+from recommendations import KL, NAMES, constraints, table
 
 from ptqbench.reporting.answer import doubts, facts, left_out, reason
 from ptqbench.reporting.recommend import Constraints, Recommendation, recommend
@@ -63,7 +63,7 @@ def test_the_script_says_what_the_command_says(tmp_path: Path) -> None:
     for seed in range(CASES):
         cells, stderrs = table(seed, 2 + seed % 25)
         wanted = constraints(seed)
-        found = re.search(r">(.*)</script>", payload(cells, NAMES, stderrs))
+        found = re.search(r">(.*)</script>", payload(cells, (*NAMES, KL), stderrs))
         assert found is not None
         cases.append({"report": json.loads(found[1]), "wanted": wanted.__dict__})
         expected.append(told(recommend(cells, wanted, stderrs), wanted))

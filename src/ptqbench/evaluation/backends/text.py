@@ -27,7 +27,8 @@ class Setup:
 
     ``length`` is the longest prompt of the suite, ``compiled`` whether speed matters more than a quick start; ``flags``
     are those of the checkpoint's format, ``marker`` the serving environment's (None: this Python's own vLLM), ``log``
-    takes what the server writes, and ``gpus`` share the model where the device is one.
+    takes what the server writes, and ``gpus`` share the model where the device is one. ``logprobs`` are how many of the
+    likeliest tokens a suite asks for.
     """
 
     backend: str
@@ -39,6 +40,7 @@ class Setup:
     marker: Path | None
     log: Path
     gpus: int = 1
+    logprobs: int = 0
 
 
 class Text:

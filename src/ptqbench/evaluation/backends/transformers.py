@@ -26,6 +26,8 @@ from ptqbench.models.load import image_place, image_processor, load_model
 class Backend(Text):
     """A checkpoint folder loaded for scoring; packed weights are decompressed once, at load."""
 
+    exact = True  # predictions are whole
+
     def __init__(self, folder: Path, device: str, remote: bool) -> None:
         super().__init__(folder, remote)
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -47,6 +49,12 @@ class Backend(Text):
     def token_losses(self, cut: Tensor, batch_size: int) -> Iterator[Tensor]:
         """See :func:`ptqbench.evaluation.perplexity.token_losses`."""
         return token_losses(self.model, cut, batch_size)
+
+    @torch.no_grad()
+    def predictions(self, cut: Tensor, batch_size: int, top_k: int) -> Iterator[Tensor]:
+        """The logits ``[b, length, vocabulary]`` of each batch of windows."""
+        for batch in cut.split(batch_size):
+            yield self.model(input_ids=batch.to(self.model.device), use_cache=False).logits
 
     def answers(self, items: Sequence[Item], limit: int) -> list[str]:
         """Greedy answers of at most ``limit`` tokens; prompts of one length are answered together."""

@@ -30,11 +30,14 @@ from ptqbench.formats.complete import lacking
 MEMORY = 0.8  # share of a GPU: vLLM plans nothing for prompt log-probabilities, [tokens, vocabulary] in float32
 CACHE = 0.5  # of a server's share, for keys and values, where jobs share a GPU
 STARTUP = Path(startup.__file__).parent
+LOGPROBS = 20  # that a server gives unless told
 COMMON = ("--disable-uvicorn-access-log", "--disable-log-stats")
 
 
 class Backend(Text):
     """A checkpoint that a server holds."""
+
+    exact = False  # of its predictions a server names the likeliest tokens
 
     def __init__(self, text: Text, setup: Setup, server: Server) -> None:
         super().__init__(text.folder, text.remote)
@@ -48,6 +51,12 @@ class Backend(Text):
             pairs = zip(batch.tolist(), choices, strict=True)
             losses = [prompt_losses(ids, choice["prompt_logprobs"]) for ids, choice in pairs]
             yield torch.tensor(losses, dtype=torch.float64)
+
+    def predictions(self, cut: Tensor, batch_size: int, top_k: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """Of each window's tokens but the first the ``top_k`` likeliest, and the one that came: see `prompt_tops`."""
+        for batch in cut.split(batch_size):
+            choices = self.client.complete(batch.tolist(), max_tokens=1, prompt_logprobs=top_k)
+            yield [prompt_tops(choice["prompt_logprobs"], top_k) for choice in choices]
 
     def answers(self, items: Sequence[Item], limit: int) -> list[str]:
         """Greedy answers of at most ``limit`` tokens, asked at once."""
@@ -105,6 +114,7 @@ def command(config: Any, setup: Setup) -> Command:
     """The server for a suite's prompts and one token more."""
     flags = ["--max-model-len", str(setup.length + 1), *COMMON, *setup.flags]
     flags += () if setup.compiled else scoring(setup)
+    flags += ["--max-logprobs", str(setup.logprobs)] if setup.logprobs > LOGPROBS else []
     flags += ["--trust-remote-code"] if setup.remote else []
     flags += ["--tensor-parallel-size", str(setup.gpus)] if setup.device != "cpu" and setup.gpus > 1 else []
     if config.dtype is not None:  # by default a float32 model would be served in 16 bits
@@ -156,6 +166,20 @@ def prompt_losses(ids: list[int], logprobs: list[dict[str, Any] | None]) -> list
     """``-log p`` of a prompt's tokens but the first, from ``prompt_logprobs``."""
     pairs = zip(ids[1:], logprobs[1:], strict=True)
     return [-position[str(token)]["logprob"] for token, position in pairs if position]
+
+
+def prompt_tops(logprobs: list[dict[str, Any] | None], top_k: int) -> tuple[Tensor, Tensor]:
+    """Tokens and their log-probabilities ``[t, top_k + 1]`` in ``prompt_logprobs``, for each token but the first.
+
+    -inf where it names fewer, because the one that came is among the likeliest.
+    """
+    named = [position for position in logprobs[1:] if position]
+    tokens = torch.zeros(len(named), top_k + 1, dtype=torch.long)
+    values = torch.full(tokens.shape, -torch.inf, dtype=torch.float64)
+    for row, position in enumerate(named):
+        tokens[row, : len(position)] = torch.tensor([int(token) for token in position])
+        values[row, : len(position)] = torch.tensor([one["logprob"] for one in position.values()])
+    return tokens, values
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -1,0 +1,82 @@
+"""The float model's predictions on the windows of a suite: its last hidden states, from which its head makes logits.
+
+They take ``hidden_size`` numbers a token where the log-probabilities would take the size of the vocabulary, and the
+head's product with them, in the same batches, is what the model itself computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ptqbench.errors import UserError
+from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.models.vila import Vila
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2**-5}  # of the largest logit; a product in another order rounds so
+
+
+def head_weight(folder: Path, remote: bool) -> Tensor:
+    """The head's weight ``[vocabulary, hidden]`` as stored: the embedding's, where they are tied."""
+    checkpoint = Checkpoint(folder, remote=remote)
+    names = [f"{name}.weight" for name in (checkpoint.adapter.head, checkpoint.adapter.embedding)]
+    return checkpoint.tensor(next(name for name in names if name in checkpoint.headers))
+
+
+@torch.no_grad()
+def states(model: Any, cut: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each batch of windows what the head reads ``[b, t, hidden]``, on the CPU, and the model's logits."""
+    head: nn.Module = (model.llm if isinstance(model, Vila) else model).get_output_embeddings()
+    seen: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        for batch in cut.split(batch_size):
+            logits = model(input_ids=batch.to(model.device), use_cache=False).logits
+            yield seen.pop().cpu(), logits
+    finally:
+        hook.remove()
+
+
+def check_head(weight: Tensor, hidden: Tensor, logits: Tensor, where: str) -> None:
+    """Raise where the logits are not the head's product alone: with a bias, a scale or a cap on them, say."""
+    made = F.linear(hidden.to(weight.device), weight).float()
+    distance = float((made - logits.to(weight.device).float()).abs().max())
+    if not distance <= TOLERANCE[weight.dtype] * float(logits.abs().max()):
+        raise UserError(
+            f"{where}: the model's logits are not its head's product with the last hidden state (they differ by "
+            f"{distance:.2g}), which suites of kind fidelity need: leave such suites out for it"
+        )
+
+
+class Stored:
+    """The artifact of a reference, in ``folder``, with the head's ``weight``, on the ``device`` that multiplies."""
+
+    def __init__(self, folder: Path, weight: Tensor, device: str) -> None:
+        self.folder, self.weight, self.device = folder, weight, device
+
+    def tokens(self, corpus: str) -> Tensor:
+        """The windows ``[n, length]``."""
+        with safe_open(file(self.folder, corpus), framework="pt") as stored:
+            return stored.get_tensor("tokens").long()
+
+    @torch.no_grad()
+    def logits(self, corpus: str, batch_size: int) -> Iterator[Tensor]:
+        """The float model's logits ``[b, length, vocabulary]``, in batches."""
+        with safe_open(file(self.folder, corpus), framework="pt") as stored:
+            hidden = stored.get_slice("hidden")
+            count = hidden.get_shape()[0]
+            for start in range(0, count, batch_size):
+                batch = hidden[start : min(count, start + batch_size)].to(self.device)
+                self.weight = self.weight.to(batch.device, batch.dtype)
+                yield F.linear(batch, self.weight)
+
+
+def file(folder: Path, corpus: str) -> Path:
+    """Where a corpus's windows are."""
+    return folder / f"{corpus}.safetensors"
