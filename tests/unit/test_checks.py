@@ -15,15 +15,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import tiny
+from clone import REPOSITORY, config
 
 from ptqbench.checks import (
     BEGINNING,
     BYTES_PER_TOKEN,
     check_calibration,
     check_corpus,
+    check_suite,
     check_windows,
     is_hub_name,
 )
+from ptqbench.config import check
 from ptqbench.data import corpora
 from ptqbench.errors import UserError
 from ptqbench.model_checks import check_groups
@@ -139,3 +142,36 @@ def test_group_sizes() -> None:
         check_groups("s", group, "m", shapes)
     with pytest.raises(UserError, match=r"group_size is 48, .* the 64 input channels of b\.weight in model 'm'"):
         check_groups("s", 48, "m", shapes)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"corpora": None}, r"suites\.near lacks the key 'corpora', which kind 'fidelity' needs: add it"),
+        (
+            {"keep_logprobs": True},
+            r"suites\.near\.keep_logprobs is True, which means nothing to kind 'fidelity': remove",
+        ),
+        (
+            {"kind": "perplexity", "top_k": 5},
+            r"suites\.near\.top_k is 5, which means nothing to kind 'perplexity': remove",
+        ),
+        ({"corpora": {"t": "none.txt"}}, r"suites\.near\.corpora\.t is 'none.txt', and there is no such file: correct"),
+        ({"top_k": 0}, r"suites\.near\.top_k is 0: it must be at least 1"),
+        ({"top_k": 2.0}, r"suites\.near\.top_k is 2.0: it must be of type integer, written without a point"),
+    ],
+)
+def test_a_bad_suite_of_kind_fidelity(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    (tmp_path / "t.txt").write_text("The cat sees the dog.")
+    suite = {"kind": "fidelity", "corpora": {"t": "t.txt"}, "top_k": 20} | change
+    if suite["kind"] == "fidelity" and "top_k" not in change:
+        del suite["top_k"]
+    suite = {key: value for key, value in suite.items() if value is not None}
+
+    def refuse() -> None:
+        check({**config(), "suites": {"near": suite}}, REPOSITORY / "workflow/schemas/config.schema.yaml")
+        check_suite("near", suite, tmp_path)
+
+    with pytest.raises(UserError, match=told) as raised:
+        refuse()
+    assert "\n" not in str(raised.value)
