@@ -43,10 +43,11 @@ class Tab:
         return found["result"]
 
     def open(self, file: Path, anchor: str = "") -> None:
-        """Show a file and wait until it has loaded."""
-        self.events.clear()
-        self.call("Page.navigate", url=f"{file.as_uri()}{anchor}")
-        self.wait()
+        """Show a file and wait until it has loaded; by way of a blank page, as another anchor alone loads nothing."""
+        for url in ("about:blank", f"{file.as_uri()}{anchor}"):
+            self.events.clear()
+            self.call("Page.navigate", url=url)
+            self.wait()
 
     def wait(self) -> None:
         """Wait for the load event of a navigation."""

@@ -61,7 +61,7 @@ def cells() -> pl.DataFrame:
                 "family": "family<f>",
                 "format": "float" if method == "float" else "dense" if dense else "compressed_tensors",
                 "served_bytes": 16_000_000 if dense else (bits * 1000 + index) * 1000,
-                "checkpoint": f"results/{index}",
+                "checkpoint": "resources/models/plain" if index == 0 else f"results/{index}",
                 "serve_flags": [] if scheme == "w4" else None,
             }
         )
@@ -97,6 +97,10 @@ def scored() -> tuple[pl.DataFrame, pl.DataFrame]:
             common = {**where, "backend": "transformers", "export": "e", "suite": "qa<i>", "task": task, "n": N}
             rows.append({**common, "metric": "acc", "value": mean, "stderr": error})
             found.append(("qa<i>", task, "acc", right))
+        if key[2] != "float":
+            far = {**where, "backend": "transformers", "export": "e", "suite": "fidelity", "task": "wiki", "n": N}
+            metric = "kl_bound" if key[3] == "w4" else "kl"
+            rows.append({**far, "metric": metric, "value": penalty + 0.001, "stderr": 0.01 * penalty, "window": 64})
         if key[3] == "w4":
             rate = {**where, "backend": "vllm-cuda", "export": "e", "suite": "speed", "task": "batch 1", "n": 3}
             rows.append({**rate, "metric": "tokens_per_second", "value": 40.0 + index, "stderr": 0.1})

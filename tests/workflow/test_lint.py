@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from browser import CHROMIUM, chromium
 from clone import REPOSITORY, Clone
 
 from ptqbench.formats.choice import table
@@ -54,10 +55,15 @@ def test_parts_of_the_paper_can_be_planned_beside_its_settings(file: Path, backe
     assert len(cells) > 10
 
 
-def test_the_report_has_captions(clone: Clone) -> None:
+def test_the_report_has_captions_and_opens_on_the_page(clone: Clone, tmp_path: Path) -> None:
     run = clone.snakemake("--report", "report.html")
     assert run.returncode == 0, run.stdout
     page = (clone.root / "report.html").read_text()
     for caption in (REPOSITORY / "workflow/report").glob("*.rst"):
         for words in caption.read_text().splitlines()[0].split(", "):
             assert words.split("``")[0] in page, f"{caption.name} is missing"
+    if CHROMIUM is not None:
+        with chromium(tmp_path / "profile") as tab:
+            tab.open(clone.root / "report.html")
+            shown = "new Promise(done => setTimeout(() => done(app.state.content + ' ' + app.state.resultPath), 500))"
+            assert tab.run(shown) == "html reports/index.html"

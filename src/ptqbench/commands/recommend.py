@@ -17,6 +17,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", action="append", default=[], help="corpus or suite that counts; all by default")
     parser.add_argument("--tokens-per-second", type=float, help="generation speed for one user, at least")
     parser.add_argument("--model", help="only this model; without it each is answered by itself")
+    parser.add_argument("--method", help="only cells of this method, beside the unquantized model")
+    parser.add_argument("--bits", help="only cells of this bit-width (or 'mixed'), beside the unquantized model")
     preferences = ("quality", "size", "speed")
     parser.add_argument("--prefer", choices=preferences, default="quality", help="what the best cell is best at")
     parser.add_argument("--report", type=Path, default=Path("reports"), help="folder of the report")
@@ -39,6 +41,7 @@ def lines(args: argparse.Namespace) -> list[str]:
         Constraints,
         candidates,
         chosen_scores,
+        only,
         parse_bytes,
         parse_share,
         recommend,
@@ -57,7 +60,7 @@ def lines(args: argparse.Namespace) -> list[str]:
         named=bool(args.task),
     )
     stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
-    cells = candidates(tables["cells"], tables["scores"], tables["results"])
+    cells = only(candidates(tables["cells"], tables["scores"], tables["results"]), args.method, args.bits)
     told: list[str] = []
     for model in [args.model] if args.model else models:
         own = tables["scores"].filter(pl.col("model") == model)

@@ -11,6 +11,7 @@ import polars as pl
 import vl_convert
 
 from ptqbench.atomic import atomic
+from ptqbench.reporting.classes import Look, look
 from ptqbench.reporting.family import families
 from ptqbench.reporting.frontier import pareto
 from ptqbench.reporting.scores import better_when_lower, kind, over_models
@@ -30,7 +31,7 @@ def points(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) ->
         bits="bits_per_weight",
         value="value",
         stderr="delta_stderr",
-        strategy=pl.col("strategy").list.join(" + ").replace("", "none"),
+        strategy=pl.Series([look(one).name for one in data["strategy"]], dtype=pl.String),
         frontier=pl.Series(pareto(data["bits_per_weight"].to_list(), losses.to_list()), dtype=pl.Boolean),
     )
 
@@ -50,16 +51,26 @@ def panel(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str, tit
     y = alt.Y("value:Q", title=name, scale=scale)
     frontier = data.filter(pl.col("frontier")).sort("bits")
     legend = alt.Legend(orient="bottom", columns=2, columnPadding=30, labelLimit=300)
-    color = alt.Color("strategy:N", title="class", scale=alt.Scale(scheme="category20"), legend=legend)
+    looks = classes(cells)
+    names, colours, marks = (list(one) for one in zip(*looks, strict=True))
+    color = alt.Color("strategy:N", title="class", scale=alt.Scale(domain=names, range=colours), legend=legend)
+    shape = alt.Shape("strategy:N", title="class", scale=alt.Scale(domain=names, range=marks), legend=legend)
     shown = ["cell:N", "bits:Q", "value:Q", "stderr:Q"]
+    drawn = alt.Chart(data).mark_point(size=60, filled=True, opacity=0.9)
     layers = [
         alt.Chart(frontier).mark_line(color="gray", opacity=0.6).encode(x=x, y=y),
-        alt.Chart(data).mark_circle(size=60, opacity=0.9).encode(x=x, y=y, color=color, tooltip=shown),
+        drawn.encode(x=x, y=y, color=color, shape=shape, tooltip=shown),
         alt.Chart(spaced(frontier)).mark_text(align="left", dx=6, dy=-6).encode(x=x, y=y, text="cell:N"),
     ]
     if len(floats):
         layers.append(alt.Chart(floats.select("value")).mark_rule(strokeDash=[4, 4], color="gray").encode(y=y))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=title)
+
+
+def classes(cells: pl.DataFrame) -> list[Look]:
+    """How each class of the quantized cells is drawn; at least one."""
+    quantized = cells.filter(pl.col("method") != FLOAT_METHOD)
+    return sorted({look(one) for one in quantized["strategy"]}) or [look([])]
 
 
 def spaced(frontier: pl.DataFrame) -> pl.DataFrame:
@@ -77,12 +88,6 @@ def size_against_quality(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.Conca
     pairs = scores.select("model", "score").unique(maintain_order=True).rows()
     made = [panel(scores, cells, model, score, model) for model, score in pairs]
     return _padded(alt.concat(*made, columns=2))
-
-
-def panels(scores: pl.DataFrame, cells: pl.DataFrame, model: str) -> list[alt.ConcatChart]:
-    """The panels of one model, each a figure of its own."""
-    names = scores.filter(pl.col("model") == model)["score"].unique(maintain_order=True)
-    return [_padded(alt.concat(panel(scores, cells, model, score, ""))) for score in names]
 
 
 def across_models(scores: pl.DataFrame, cells: pl.DataFrame) -> alt.ConcatChart:

@@ -9,6 +9,8 @@ from html import escape as _escape
 import polars as pl
 from great_tables import GT
 
+from ptqbench.reporting.names import anchor
+
 STYLES = re.compile(r"<style>.*?</style>", re.DOTALL)
 
 
@@ -17,13 +19,31 @@ def escape(value: object) -> str:
     return _escape(str(value), quote=True)
 
 
-def table(columns: Mapping[str, Sequence[str]], name: str, stub: str | None = None) -> str:
-    """A great table of markup: cells are escaped by whoever wrote them, headers here; the page brings the style."""
+def table(columns: Mapping[str, Sequence[str]], name: str, stub: str | None = None, kind: str = "") -> str:
+    """A great table of markup: cells are escaped by whoever wrote them, headers here; the page brings the style.
+
+    ``kind``: ``filtered`` tables lose rows and columns of which the page's filters leave no cell.
+    """
     frame = pl.DataFrame({title: list(cells) for title, cells in columns.items()}, schema_overrides=_strings(columns))
     made = GT(frame, rowname_col=stub, id=name).fmt(lambda value: value)
     if stub is not None:
         made = made.tab_stubhead(label=stub).fmt(lambda value: value, columns=stub)
-    return f'<div class="wide">{STYLES.sub("", made.as_raw_html())}</div>'
+    return f'<div class="{f"wide {kind}".strip()}">{STYLES.sub("", made.as_raw_html())}</div>'
+
+
+def folded(title: str, inner: str) -> str:
+    """What is read on demand; ``title`` is escaped here."""
+    return f"<details><summary>{escape(title)}</summary>{inner}</details>"
+
+
+def identifier(name: str) -> str:
+    """A name as a part of an id."""
+    return "".join(sign if sign.isalnum() and sign.isascii() else f"-{ord(sign):x}-" for sign in name)
+
+
+def cell_link(cell: tuple[str, ...], text: str) -> str:
+    """A link to what a cell is made of; ``text`` is escaped here."""
+    return f'<a href="#{escape(anchor(cell))}">{escape(text)}</a>'
 
 
 def short(value: float, digits: int, sign: bool = False) -> str:

@@ -1,105 +1,86 @@
-"""``index.html``: one file, offline. The answer first, then its evidence, then what made every number."""
+"""``index.html``: one file, offline. Every model in one row first, then each model's answer and evidence."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from ptqbench.reporting.choice import commands
 from ptqbench.reporting.family import families
-from ptqbench.reporting.figures import all_models, panels, svg
+from ptqbench.reporting.family_tables import family_section
+from ptqbench.reporting.figures import all_models, svg
+from ptqbench.reporting.filters import form
 from ptqbench.reporting.headline import unscored
-from ptqbench.reporting.markup import document, escape
-from ptqbench.reporting.recommend import candidates
-from ptqbench.reporting.scores import CellKey, kind
+from ptqbench.reporting.kl import divergences, measured_on
+from ptqbench.reporting.markup import document, escape, folded
+from ptqbench.reporting.model_part import Report, model_part
+from ptqbench.reporting.overview import Chosen, banner, chosen_cells, demonstrations, summary_table
+from ptqbench.reporting.payload import payload
+from ptqbench.reporting.recommend import Candidate, Constraints, candidates
+from ptqbench.reporting.scores import CellKey
 from ptqbench.reporting.script import SCRIPT
-from ptqbench.reporting.sections import (
-    answer_section,
-    cost,
-    family_section,
-    payload,
-    provenance_section,
-    quality_table,
-    recommendation_form,
-    taxonomy,
-)
 from ptqbench.reporting.style import STYLE
 from ptqbench.spec import FLOAT_METHOD
 
-LEGEND = (
-    "Each entry is the score, then its difference to the float model ± the standard error of that difference "
-    "(of the same windows or documents). * : the 95 % interval excludes no difference; one in twenty does so by "
-    "chance. ◆ : best of its column; ≈ : cannot be told from it."
+CELL = (
+    "A <em>cell</em> is one model, quantized by one method at one bit-width and granularity (a scheme such as w4g128: "
+    "4 bits, groups of 128) with one calibration set. For each model: the smallest cell that is sure to lose at most 5 "
+    "%, or else 10 or 20 %, on every score that counts; set your own limits above."
 )
-NOTES = (
-    "Perplexity is exp of the mean loss over the windows of a text, whose length in tokens is behind the @: other "
-    "windows are another score. An accuracy is the mean over the tasks of a suite. A KL is how far a cell's "
-    "predictions are from the float model's, in nats a token (kl≥: at least). A loss is relative to the float "
-    "model, and a KL is none. "
-    "Sizes are those of the weights: the cache of keys and values comes on top. Bits/weight are those of the "
-    "quantized weights, bits/parameter those of the whole packed checkpoint, what stays in float included. A fallback "
-    "is a layer that did not run as asked; served dense: no packed format holds the cell. The data lie beside this "
-    "page as parquet and CSV (results, cells, layers, items, scores, pairs), the figures as SVG and PNG."
+COLUMNS = (
+    "Recovers: the share of the float model's score that is left, on the score that may lose most. MB: 10⁶ bytes, GB: "
+    "10⁹, of the weights as served; the cache of keys and values comes on top. "
 )
-
-CLASSES = (
-    "The least loss that a class reaches, beside classes that search the same range and are calibrated alike; a column "
-    "has one granularity. ◆ : the best of several classes in its range and column."
-)
-FRONTIER = "The line is the frontier, the dashed rule the float model. Point at a mark for its cell."
+KL = "KL: how far the predictions are from the float model's, mean over windows ± standard error; lower is better."
+ACROSS = "Bytes against what is comparable over models; the lines are frontiers."
 FAMILY = (
     "Is a larger model at fewer bits better than a smaller one at more? Each line is one model's frontier, over the "
     "bytes of the packed checkpoint. The tables take every cell on the smaller model's frontier, and the best of the "
     "larger one that needs no more bytes; ≈ : the 95 % interval includes no difference."
 )
+DATA = (
+    "The data lie beside this page as parquet and CSV (results, cells, layers, items, scores, pairs), the figures as "
+    "SVG and PNG. Perplexity is exp of the mean loss over the windows of a text, whose length in tokens is behind the "
+    "@: other windows are another score. An accuracy is the mean over the tasks of a suite. A KL is how far a cell's "
+    "predictions are from the float model's, in nats a token (kl≥: at least). A loss is relative to the float model, and "
+    "a KL is none; ± is its standard error over windows or documents."
+)
 
 
-def page(tables: dict[str, pl.DataFrame], origins: dict[CellKey, dict[str, Any]], pages: dict[CellKey, str]) -> str:
-    """The page. ``tables``: results, cells, scores, pairs; ``pages``: addresses of the diagnoses that there are."""
+def page(
+    tables: Mapping[str, pl.DataFrame],
+    origins: Mapping[CellKey, dict[str, Any]],
+    pages: Mapping[CellKey, str],
+    folder: str = "reports",
+) -> str:
+    """The page. ``tables``: results, cells, scores, pairs; ``pages``: addresses of the diagnoses that there are.
+
+    ``folder`` is where the report lies, as the command line names it.
+    """
     results, cells, scores = tables["results"], tables["cells"], tables["scores"]
     stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
-    models = cells["model"].unique(maintain_order=True).to_list()
     names = scores["score"].unique(maintain_order=True).to_list()
     found = candidates(cells, scores, results)
+    models: dict[str, list[Candidate]] = {}
+    for cell in found:
+        models.setdefault(cell.model, []).append(cell)
+    wanted = Constraints(tuple(names), prefer="size", named=False)
+    chosen = chosen_cells(models, wanted, stderrs)
+    report = Report(tables, stderrs, divergences(results), measured_on(results), origins, pages)
+    floats = cells.filter(pl.col("method") == FLOAT_METHOD)
+    demos = demonstrations(dict(floats.select("model", "checkpoint").rows()))
     body = [
         f"<h1>Post-training quantization: what to deploy</h1><p>{escape(headline(results))}</p>",
-        _navigation(models, cells),
+        banner(demos, sizes(cells)),
+        form(found, names),
+        overview(models, cells, chosen, report.kl_on, folder),
+        *(model_part(model, own, chosen[model], report, model in demos) for model, own in models.items()),
+        *across(tables, report),
+        ending(results),
     ]
-    body += ["<h2 id='answer'>The answer</h2>"]
-    own = {model: _measured(scores, model) for model in models}
-    body += [_part(model, answer_section(model, found, tuple(names), stderrs)) for model in models if own[model]]
-    body += ["<h3>Your constraints</h3>", recommendation_form(names)] if names else []
-    body.append(f"<h2 id='figures'>Size against quality</h2><p class='soft'>{FRONTIER}</p>")
-    drawn = [_figure(scores, cells, model, number) for number, model in enumerate(models) if own[model]]
-    body.append(f"<div class='flow'>{''.join(drawn)}</div>")
-    body.append(f"<h2 id='tables'>Methods and bit-widths</h2><p class='soft'>{LEGEND}</p>")
-    if missing := unscored(results):
-        body.append(
-            f"<p class='soft'>Without a score, as none of their metrics is one: {escape(', '.join(missing))}.</p>"
-        )
-    for model in models:
-        inner = "".join(quality_table(scores, model, score, stderrs) for score in own[model])
-        body.append(_part(model, f"<h3>{escape(model)}</h3>{inner}" if len(models) > 1 else inner))
-    body.append(f"<h2 id='taxonomy'>Classes of methods</h2><p class='soft'>{CLASSES}</p>")
-    structures = dict(cells.select("model", "structure").rows())
-    for model in (model for model in models if own[model]):
-        lost = [name for name in own[model] if kind(name) != "divergence"]
-        inner = "".join(f"<h4>{escape(name)}</h4>{taxonomy(scores, cells, model, name)}" for name in lost)
-        body.append(_part(model, f"<h3>{escape(model)} ({escape(structures[model])})</h3>{inner}"))
-    related = families(cells)
-    if cells["family"].n_unique() > 1:
-        figure = svg(all_models(scores, cells), "across")
-        body.append(f"<h2 id='across'>Across models</h2><figure>{figure}<figcaption>Bytes against what is comparable "
-                    "over models; the lines are frontiers.</figcaption></figure>")  # fmt: skip
-    if related:
-        body.append(f"<h2 id='family'>Sizes of one family</h2><p class='soft'>{FAMILY}</p>")
-    for number, (name, members) in enumerate(related.items()):
-        told = family_section(members, scores, cells, stderrs, f"family{number}")
-        body.append(f"<h3>{escape(name)}</h3>{told}")
-    body += ["<h2 id='cost'>Cost</h2>", cost(cells, results)]
-    body += [f"<h2 id='cells'>Cells, and how to reproduce them</h2><p class='soft'>{NOTES}</p>"]
-    body += [provenance_section(cells, origins, pages)]
-    return document("ptqbench report", "\n".join(body), STYLE, SCRIPT, payload(found, names, stderrs))
+    return document("ptqbench report", "\n".join(body), STYLE, SCRIPT, payload(found, names, stderrs, folder))
 
 
 def headline(results: pl.DataFrame) -> str:
@@ -109,30 +90,40 @@ def headline(results: pl.DataFrame) -> str:
     return f"{', '.join(counts)}, against the unquantized model."
 
 
-def _navigation(models: list[str], cells: pl.DataFrame) -> str:
-    places = {"answer": "Answer", "figures": "Size and quality", "tables": "Tables", "taxonomy": "Classes"}
-    places |= {"across": "Across models"} if cells["family"].n_unique() > 1 else {}
-    places |= {"family": "Sizes of one family"} if families(cells) else {}
-    places |= {"cost": "Cost", "cells": "Cells"}
-    links = "".join(f'<a href="#{place}">{name}</a>' for place, name in places.items())
-    options = "".join(f'<option value="{escape(model)}">{escape(model)}</option>' for model in models)
-    chooser = f'<label>model<select id="model-filter"><option value="">all</option>{options}</select></label>'
-    return f'<nav>{links}</nav><form class="screen">{chooser}</form>'
+def overview(models: dict[str, list[Candidate]], cells: pl.DataFrame, chosen: Chosen, kl_on: str, folder: str) -> str:
+    """The table of all models, what its words mean, and the command that says the same."""
+    said = commands([(model, held) for model, (held, _, _) in chosen.items()], folder)
+    return (
+        f"<h2 id='answer'>In short</h2><p>{CELL}</p>"
+        f"{summary_table(models, sizes(cells), chosen, kl_on)}"
+        f"<p class='soft'>{COLUMNS}{KL if kl_on else ''}</p><p id='problem' role='alert' hidden></p>"
+        f"<p class='soft'>The same in a terminal:</p><pre id='command'>{escape(said)}</pre>"
+    )
 
 
-def _figure(scores: pl.DataFrame, cells: pl.DataFrame, model: str, number: int) -> str:
-    drawn = [svg(chart, f"size{number}-{i}") for i, chart in enumerate(panels(scores, cells, model))]
-    drawing = f'<div class="panels">{"".join(drawn)}</div>'
-    return _part(model, f"<figure>{drawing}<figcaption>{escape(model)}</figcaption></figure>")
+def across(tables: Mapping[str, pl.DataFrame], report: Report) -> list[str]:
+    """Models against each other, folded: all of them, and the sizes of each family."""
+    scores, cells = tables["scores"], tables["cells"]
+    parts, related = [], families(cells)
+    if cells["family"].n_unique() > 1 and len(scores):
+        drawn = f"<figure>{svg(all_models(scores, cells), 'across')}<figcaption>{ACROSS}</figcaption></figure>"
+        parts.append(folded("Models against each other", drawn))
+    for number, (name, members) in enumerate(related.items()):
+        told = family_section(members, scores, cells, dict(report.stderrs), f"family{number}")
+        parts.append(folded(f"Sizes of one family: {name}", f"<p class='soft'>{FAMILY}</p>{told}"))
+    return ["<h2 id='across'>Across models</h2>", *parts] if parts else []
 
 
-def _part(model: str, inner: str) -> str:
-    return f'<section data-model="{escape(model)}">{inner}</section>'
+def ending(results: pl.DataFrame) -> str:
+    """Where the data are, and what has no score."""
+    missing = ", ".join(unscored(results))
+    said = f" Without a score, as none of their metrics is one: {escape(missing)}." if missing else ""
+    return f"<h2 id='words'>Data and words</h2><p class='soft'>{DATA}{said}</p>"
 
 
-def _measured(scores: pl.DataFrame, model: str) -> tuple[str, ...]:
-    own = scores.filter(pl.col("model") == model, pl.col("method") != FLOAT_METHOD)
-    return tuple(own["score"].unique(maintain_order=True))
+def sizes(cells: pl.DataFrame) -> dict[str, int]:
+    """Parameters by model; 0 where an older table does not know them."""
+    return {model: n or 0 for model, n in cells.select("model", "n_parameters").unique("model").rows()}
 
 
 def _count(n: int, what: str) -> str:

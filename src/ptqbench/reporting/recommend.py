@@ -14,6 +14,7 @@ import polars as pl
 
 from ptqbench.errors import UserError, did_you_mean
 from ptqbench.reporting.intervals import NORMAL
+from ptqbench.reporting.kl import Divergence, divergences
 from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, identifier, kind
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
@@ -31,7 +32,7 @@ class Candidate:
 
     ``drop[score]`` is the relative loss against the float model and the upper end of its 95 % interval; a KL has none.
     ``caveats`` are what must be said whenever the cell is recommended; ``serve`` is empty where vLLM does not serve the
-    checkpoint.
+    checkpoint, and ``served`` says by what it is; ``bits`` is ``mixed`` where they differ.
     """
 
     id: str
@@ -43,6 +44,10 @@ class Candidate:
     caveats: tuple[str, ...] = ()
     serve: str = ""
     key: CellKey = ("", "", "", "")
+    bits: str = ""
+    bits_per_weight: float | None = None
+    served: str = ""
+    kl: Divergence | None = None
 
     @property
     def is_float(self) -> bool:
@@ -103,6 +108,7 @@ class Recommendation:
 def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame) -> list[Candidate]:
     """Every cell, in the order of the table."""
     speeds = {row[:-1]: row[-1] for row in speed(results).rows()}
+    kls = divergences(results)
     by_cell: dict[CellKey, list[dict[str, Any]]] = {}
     for row in scores.iter_rows(named=True):
         by_cell.setdefault(cell_of(row), []).append(row)
@@ -120,9 +126,33 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
             caveats=tuple(caveats(cell, all(row["paired"] for row in rows))),
             serve=cell["serve"] or "",
             key=key,
+            bits=str(cell["bits"] or "mixed"),
+            bits_per_weight=cell["bits_per_weight"],
+            served=served(cell),
+            kl=kls.get(key),
         )
         found.append(made)
     return found
+
+
+def only(cells: list[Candidate], method: str | None, bits: str | None) -> list[Candidate]:
+    """The cells of a method and of a bit-width, and the unquantized models."""
+    quantized = [cell for cell in cells if not cell.is_float]
+    named = {
+        "--method": (method, {cell.key[2] for cell in quantized}),
+        "--bits": (bits, {cell.bits for cell in quantized}),
+    }
+    for option, (wanted, known) in named.items():
+        if wanted is not None and wanted not in known:
+            raise UserError(f"{option} is '{wanted}': the report has {', '.join(sorted(known))}")
+    return [cell for cell in cells if cell.is_float or (method in (None, cell.key[2]) and bits in (None, cell.bits))]
+
+
+def served(cell: dict[str, Any]) -> str:
+    """By what a cell (a row of ``cells``) is served, and as what."""
+    by = "transformers" if cell["serve"] is None else "vLLM"
+    tried = ", not tried here" if cell["serve"] is not None and cell["serve_flags"] is None else ""
+    return f"{by}: {(cell['format'] or 'unknown').replace('_', '-')}{tried}"
 
 
 def caveats(cell: dict[str, Any], paired: bool) -> list[str]:

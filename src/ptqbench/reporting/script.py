@@ -1,10 +1,15 @@
-"""The script of the page: sorting, the filter by model, and the recommendation (as ``recommend.py`` computes it)."""
+"""The script of the pages: sorting, folds and hints; then the recommendation, the filters and copies of tables."""
 
-SCRIPT = r"""
+from ptqbench.reporting.script_copy import COPY
+from ptqbench.reporting.script_filters import FILTERS
+from ptqbench.reporting.script_recommend import RECOMMEND
+
+BASE = r"""
 'use strict';
+const POWERS = {kB: 1e3, MB: 1e6, GB: 1e9, M: 1e6, B: 1e9};
 function number(text) {
-  const found = text.match(/^[+-]?[0-9][0-9.]*(?:e[+-]?[0-9]+)?/);
-  return found ? parseFloat(found[0]) : NaN;
+  const found = text.match(/^(?:\u2265 )?([+-]?[0-9][0-9.]*(?:e[+-]?[0-9]+)?)(?: (kB|MB|GB|M|B)\b)?/);
+  return found ? parseFloat(found[1]) * (POWERS[found[2]] ?? 1) : NaN;
 }
 
 function compare(a, b) {
@@ -38,246 +43,27 @@ for (const mark of document.querySelectorAll('figure svg [role=graphics-symbol][
   title.textContent = mark.getAttribute('aria-label'); mark.prepend(title);
 }
 
-function reveal() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target && target.tagName === 'DETAILS') target.open = true;
+function reveal(id) {
+  const target = document.getElementById(id);
+  if (!target) return;
+  for (let fold = target.closest('details'); fold; fold = fold.parentElement.closest('details')) fold.open = true;
+  for (const other of document.querySelectorAll('.here')) other.classList.remove('here');
+  target.classList.add('here');
+  target.scrollIntoView();
 }
-addEventListener('hashchange', reveal); reveal();
-addEventListener('beforeprint', () => document.querySelectorAll('details').forEach(one => one.open = true));
+const closed = () => [...document.querySelectorAll('details:not(.cell, [open])')].filter(one => !one.closest('.cells'));
+let opened = [];
+addEventListener('beforeprint', () => { opened = closed(); opened.forEach(one => one.open = true); });
+addEventListener('afterprint', () => opened.forEach(one => one.open = false));
 
-const filter = document.getElementById('model-filter');
-if (filter) filter.addEventListener('change', () => {
-  for (const part of document.querySelectorAll('[data-model]'))
-    part.hidden = filter.value !== '' && part.dataset.model !== filter.value;
-});
-
-const data = JSON.parse(document.getElementById('data')?.textContent ?? 'null');
-const NORMAL = 1.959963985, TIE = 0.01, NAMED = 3;
-const UNIT = {perplexity: 'bits per byte', divergence: 'nats', accuracy: 'points'};
-const NO_LOSS = 'None, because a KL is no relative loss that a limit could hold: leave the limit out';
-const UNITS = {b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2**10, mib: 2**20, gib: 2**30};
-
-const KINDS = {ppl: 'perplexity', kl: 'divergence', 'kl\u2265': 'divergence'};
-const kind = score => KINDS[score.split(' ')[0]] ?? 'accuracy';
-const has = (cell, score) => score in cell.drop || (kind(score) === 'divergence' && score in cell.comparable);
-const lower = score => kind(score) !== 'accuracy';
-const loss = (cell, score) => lower(score) ? cell.comparable[score] : -cell.comparable[score];
-const bound = (cell, score, sure) => score in cell.drop ? cell.drop[score][sure ? 1 : 0] ?? Infinity : -Infinity;
-const error = (a, b, score, stderrs) => stderrs[score][[a.index, b.index].sort((x, y) => x - y).join()] ?? Infinity;
-const worse = (cell, other, score, stderrs) => cell.id !== other.id
-  && loss(cell, score) - loss(other, score) > NORMAL * error(cell, other, score, stderrs);
-const before = keys => (a, b) => {
-  const x = keys(a), y = keys(b), i = x.findIndex((value, at) => value !== y[at]);
-  return i < 0 ? 0 : x[i] < y[i] ? -1 : 1;
-};
-
-function counted(cells, wanted) {
-  const quantized = cells.filter(cell => !cell.float), judged = quantized.length ? quantized : cells;
-  const own = wanted.scores, losses = own.filter(score => kind(score) !== 'divergence');
-  const asked = wanted.max_drop !== null && !losses.length ? [] : wanted.named || !losses.length ? own : losses;
-  const having = asked.map(score => [score, judged.filter(cell => has(cell, score)).length]);
-  const measured = having.filter(([, n]) => n), most = Math.max(...measured.map(([, n]) => n));
-  let held = measured.filter(([, n]) => wanted.named || 2 * n > judged.length);
-  if (!held.length) held = measured.filter(([, n]) => n === most);
-  held = held.map(([score]) => score);
-  return [held, measured.filter(([score]) => !held.includes(score))];
+function hint(box) {
+  box.classList.toggle('more', box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
 }
-
-function violations(cell, wanted, scores, sure) {
-  const found = {};
-  if (wanted.memory !== null && cell.bytes > wanted.memory)
-    found.memory = wanted.memory ? cell.bytes / wanted.memory - 1 : Infinity;
-  if (wanted.max_drop !== null) for (const score of scores) {
-    const drop = bound(cell, score, sure);
-    if (drop > wanted.max_drop) found[score] = drop - wanted.max_drop;
-  }
-  const rate = cell.tokens_per_second;
-  if (wanted.tokens_per_second !== null && (rate === null || rate < wanted.tokens_per_second))
-    found['tokens per second'] = rate ? wanted.tokens_per_second / rate - 1 : Infinity;
-  return found;
-}
-
-function cost(cell, prefer) {
-  return prefer === 'size' ? cell.bytes : cell.tokens_per_second ? 1 / cell.tokens_per_second : Infinity;
-}
-
-function ranked(cells, wanted, scores, stderrs) {
-  if (!cells.length) return [];
-  let good = [...cells].sort(before(cell => [loss(cell, scores[0]), cell.bytes, cell.id]));
-  const base = cells.find(cell => cell.float);
-  const vain = cell => base && cell !== base && cell.bytes >= (1 - TIE) * base.bytes
-    && !scores.some(score => worse(base, cell, score, stderrs));
-  good = [...good.filter(cell => !vain(cell)), ...good.filter(vain)];
-  if (wanted.prefer === 'quality') return good;
-  const best = good[0];
-  if (wanted.max_drop === null) good = good.filter(cell => !scores.some(score => worse(cell, best, score, stderrs)));
-  const found = [];
-  while (good.length) {
-    const least = Math.min(...good.map(cell => cost(cell, wanted.prefer)));
-    const next = good.findIndex(cell => cost(cell, wanted.prefer) <= (1 + TIE) * least);
-    found.push(...good.splice(next, 1));
-  }
-  return found;
-}
-
-function recommend(cells, wanted, stderrs) {
-  const [scores, uncounted] = counted(cells, wanted);
-  const lacks = cell => scores.filter(score => !has(cell, score));
-  const whole = scores.length ? cells.filter(cell => !lacks(cell).length) : [];
-  const lacking = cells.filter(cell => lacks(cell).length).map(cell => [cell, lacks(cell)]);
-  const holds = sure => whole.filter(cell => !Object.keys(violations(cell, wanted, scores, sure)).length);
-  const good = ranked(holds(true), wanted, scores, stderrs), hoped = ranked(holds(false), wanted, scores, stderrs);
-  const result = {satisfying: good, scores, uncounted, lacking, unsure: null, margin: null, stderr: null, miss: null,
-    violations: {}};
-  if (hoped.length && hoped[0] !== good[0]) result.unsure = hoped[0];
-  if (!good.length && whole.length) {
-    const worst = cell => Math.max(...Object.values(violations(cell, wanted, scores, true)));
-    result.miss = [...whole].sort(before(cell => [worst(cell), cell.id]))[0];
-    result.violations = violations(result.miss, wanted, scores, true);
-  }
-  if (good.length > 1) {
-    result.margin = loss(good[1], scores[0]) - loss(good[0], scores[0]);
-    result.stderr = error(good[0], good[1], scores[0], stderrs);
-  }
-  return result;
-}
-
-const limit = share => Number((100 * share).toPrecision(6)) + ' %';
-const percent = share => (100 * share).toFixed(2) + ' %';
-const most = high => high === null ? 'nobody knows what (a single window)' : percent(high);
-const title = cell => cell.float ? `${cell.id}, the unquantized model` : cell.id;
-function size(bytes) {
-  const power = Math.min(3, Math.max(0, Math.floor(Math.log10(Math.max(bytes, 1)) / 3)));
-  return Number((bytes / 1000**power).toPrecision(3)) + ' ' + ['B', 'kB', 'MB', 'GB'][power];
-}
-function facts(cell, scores) {
-  const said = [size(cell.bytes)];
-  if (cell.tokens_per_second !== null) said.push(Math.round(cell.tokens_per_second) + ' tokens/s');
-  for (const score of cell.float ? [] : scores) if (kind(score) === 'divergence' && has(cell, score)) {
-    said.push(`${score}: ${cell.comparable[score].toFixed(5)} nats from the float model`);
-  } else if (score in cell.drop) {
-    const [drop, high] = cell.drop[score], plus = drop < 0 ? '' : '+';
-    said.push(`${score}: ${plus}${percent(drop)} lost, at most ${most(high)}`);
-  }
-  return said.join(', ');
-}
-
-function reason(cell, name, wanted) {
-  if (name === 'memory') return `its weights take ${size(cell.bytes)}, more than ${size(wanted.memory)}`;
-  const asked = Number((wanted.tokens_per_second ?? 0).toPrecision(6));
-  if (name === 'tokens per second') return cell.tokens_per_second === null
-    ? `its speed was not measured, where ${asked} are asked`
-    : `its speed is ${Math.round(cell.tokens_per_second)} tokens/s, where ${asked} are asked`;
-  const [drop, high] = cell.drop[name];
-  return `it loses ${percent(drop)} on ${name} and may lose ${most(high)}, more than ${limit(wanted.max_drop)}`;
-}
-
-function hope(found) {
-  return found.unsure ? [`${title(found.unsure)} would be preferred if its measured loss were exact `
-    + `(${facts(found.unsure, found.scores)}): more documents or windows would tell`] : [];
-}
-
-function doubts(found, wanted) {
-  const best = found.satisfying[0], main = found.scores[0], said = [];
-  if (found.margin !== null) {
-    const sure = Math.abs(found.margin) > NORMAL * found.stderr;
-    const numbers = `${Math.abs(found.margin).toPrecision(3)} \u00b1 ${found.stderr.toPrecision(2)}`;
-    const side = found.margin >= 0 ? 'better' : 'worse', unit = UNIT[kind(main)];
-    const verdict = sure ? 'significant' : 'not significant: choose between them by size or speed';
-    said.push(`${main}: ${numbers} ${unit} ${side} than the next, ${title(found.satisfying[1])} (${verdict})`);
-  }
-  said.push(...hope(found));
-  said.push(...best.caveats);
-  const clean = found.satisfying.find(cell => !cell.caveats.length);
-  if (best.caveats.length && clean)
-    said.push(`the best without such a caveat: ${title(clean)} (${facts(clean, found.scores)})`);
-  return said;
-}
-
-function leftOut(found) {
-  const said = found.lacking.slice(0, NAMED).map(([cell, scores]) =>
-    `${cell.id} is not judged: it has no ${scores.join(' and no ')}`);
-  const more = found.lacking.length - NAMED;
-  if (more > 0) said.push(`${more} more cells are not judged: they lack one of these scores`);
-  for (const [score, n] of found.uncounted)
-    said.push(`${score} does not count, as only ${n} quantized cell${n > 1 ? 's have' : ' has'} it`);
-  return said;
-}
-
-function parse(text, units, name) {
-  const match = text.trim().match(/^([0-9]*\.?[0-9]+)\s*([a-zA-Z%]*)$/);
-  const factor = match && units[match[2].toLowerCase()];
-  if (!factor) throw `${name}: "${text}" is not understood`;
-  return parseFloat(match[1]) * factor;
-}
-
-function ask(form) {
-  const value = name => form.elements[name].value.trim();
-  const given = (name, units) => value(name) ? parse(value(name), units, name.replace(/_/g, ' ')) : null;
-  const task = value('task');
-  return {
-    scores: task ? [task] : data.scores,
-    named: Boolean(task),
-    memory: given('memory', UNITS),
-    max_drop: given('max_drop', {'%': 0.01, '': 1}),
-    tokens_per_second: given('tokens_per_second', {'': 1}),
-    prefer: value('prefer'),
-  };
-}
-
-function line(parent, kind, text) {
-  const made = document.createElement(kind);
-  made.textContent = text; parent.append(made);
-  return made;
-}
-
-function show(form, out) {
-  out.replaceChildren();
-  let wanted;
-  try { wanted = ask(form); } catch (problem) { line(out, 'p', problem); return; }
-  const model = filter ? filter.value : '';
-  const names = [...new Set(data.cells.map(cell => cell.model))].filter(name => !model || name === model);
-  for (const model of names) {
-    if (names.length > 1) line(out, 'h4', model);
-    tell(out, recommend(data.cells.filter(cell => cell.model === model), wanted, data.stderrs), wanted);
-  }
-}
-
-function tell(out, found, wanted) {
-  const best = found.satisfying[0];
-  if (best) {
-    const head = line(out, 'p', 'Deploy '), link = line(head, 'a', title(best));
-    head.className = 'deploy'; link.href = '#' + best.anchor;
-    line(out, 'p', facts(best, found.scores));
-    const list = line(out, 'ul', '');
-    for (const doubt of doubts(found, wanted)) line(list, 'li', doubt);
-    if (best.serve) line(out, 'pre', best.serve);
-    const within = wanted.prefer === 'quality' || wanted.max_drop !== null ? ''
-      : ' among those that cannot be told from the best';
-    const others = `${found.satisfying.length - 1} more satisfy this; ranked by ${wanted.prefer}${within}`;
-    line(out, 'p', `${others}, quality being ${found.scores[0]}.`);
-  } else if (!found.miss) {
-    const have = found.scores.length ? 'all scores' : 'the scores';
-    const limited = wanted.max_drop !== null && wanted.scores.every(score => kind(score) === 'divergence');
-    line(out, 'p', limited ? `${NO_LOSS}.` : `None, because no cell has ${have} that count.`);
-  } else {
-    const nearest = `${title(found.miss)} (${facts(found.miss, found.scores)})`;
-    line(out, 'p', `None, because every cell misses something; the nearest is ${nearest}:`);
-    const list = line(out, 'ul', '');
-    for (const name of Object.keys(found.violations)) line(list, 'li', reason(found.miss, name, wanted));
-    for (const hoped of hope(found)) line(list, 'li', hoped);
-  }
-  for (const told of leftOut(found)) line(out, 'p', told).className = 'soft';
-}
-
-const form = document.getElementById('recommend');
-if (form && data) {
-  data.cells.forEach((cell, index) => cell.index = index);
-  const out = document.getElementById('recommended');
-  const update = () => show(form, out);
-  form.addEventListener('input', update);
-  form.addEventListener('submit', event => event.preventDefault());
-  if (filter) filter.addEventListener('change', update);
-  update();
+for (const box of document.querySelectorAll('.wide')) {
+  box.tabIndex = 0;
+  box.addEventListener('scroll', () => hint(box));
+  new ResizeObserver(() => hint(box)).observe(box);
 }
 """
+
+SCRIPT = BASE + RECOMMEND + FILTERS + COPY

@@ -31,7 +31,7 @@ def write_report(
     write_figure(size_against_quality(tables["scores"], tables["cells"]), index.with_name("size_against_quality"))
     write_figure(across_models(tables["scores"], tables["cells"]), index.with_name("across_models"))
     write_text(index.with_name("summary.md"), summary(tables["scores"], tables["cells"]))
-    write_text(index, page(tables, origins, pages))
+    write_text(index, page(tables, origins, pages, index.parent.as_posix()))
 
 
 def write_table(table: pl.DataFrame, stem: Path) -> None:

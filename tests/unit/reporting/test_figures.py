@@ -10,9 +10,10 @@ import report_data
 
 from ptqbench.reporting.figures import (
     across_models,
+    classes,
     domain,
     labelled,
-    panels,
+    panel,
     pareto,
     points,
     size_against_quality,
@@ -57,13 +58,19 @@ def test_files_are_drawings(tmp_path: Path) -> None:
         assert "<svg" in (tmp_path / f"{name}.svg").read_text()
 
 
-def test_panels_name_their_score_and_the_best_cells() -> None:
+def test_panels_name_their_score_and_the_best_cells_in_the_colours_of_the_page() -> None:
     tables = report_data.tables()
-    drawn = [svg(chart, str(i)) for i, chart in enumerate(panels(tables["scores"], tables["cells"], "plain"))]
-    assert len(drawn) == 2
-    assert "ppl wiki@64 (text) (lower is better)" in drawn[0]
-    assert "acc % qa&lt;i&gt; (higher is better)" in drawn[1]
-    assert "awq+gptq w4" in drawn[0]
+    for score, told in (("ppl wiki@64 (text)", "ppl wiki@64 (text) (lower is better)"),
+                        ("acc % qa<i>", "acc % qa&lt;i&gt; (higher is better)")):  # fmt: skip
+        drawn = svg(panel(tables["scores"], tables["cells"], "plain", score, ""), score[:3])
+        assert told in drawn
+        assert "awq+gptq w4" in drawn
+        assert all(one.colour in drawn for one in classes(tables["cells"]))
+    assert {one.name for one in classes(tables["cells"])} == {
+        "none (nearest rounding)",
+        "compensation",
+        "compensation + salience",
+    }
 
 
 def test_axes_hold_every_value_and_have_a_length() -> None:

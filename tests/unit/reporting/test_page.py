@@ -14,8 +14,9 @@ import report_data
 from ptqbench.reporting.markup import short
 from ptqbench.reporting.names import anchor
 from ptqbench.reporting.page import page
+from ptqbench.reporting.quality import quality_table
 from ptqbench.reporting.scores import scores_table
-from ptqbench.reporting.sections import quality_table, taxonomy
+from ptqbench.reporting.taxonomy import taxonomy
 
 
 class Outline(HTMLParser):
@@ -77,27 +78,26 @@ def test_what_is_significant_is_marked_and_the_best_named(written: str) -> None:
     words = "".join(Outline(written).words)
     assert words.count("◆") > 2 * 3 * 2
     assert re.search(r"\+[\d.]+ ± [\d.]+\*", words)
-    assert "Deploy" in words
+    assert "Within 10 %: plain/c/awq+gptq/w4" in words
     assert "evaluated in transformers" in words
 
 
 def test_models_of_one_family_are_compared_at_equal_bytes_and_others_across(written: str) -> None:
-    assert "<h2 id='family'>" in written
-    assert "<h2 id='across'>" not in written, "it would be the same figure"
+    assert "Models against each other" not in written, "it would be the same figure"
     words = "".join(Outline(written).words)
+    assert "Sizes of one family: family<f>" in words
     assert "At equal bytes" in words
-    assert "family<f>" in words
     tables = report_data.tables()
     own = tables["cells"].with_columns(family="model")
     apart = page({**tables, "cells": own}, report_data.origins(), {})
-    assert "<h2 id='family'>" not in apart
-    assert "<h2 id='across'>" in apart
+    assert "Sizes of one family" not in apart
+    assert "Models against each other" in apart
 
 
 def test_the_best_of_one_is_not_named(written: str) -> None:
     tables = report_data.tables()
     kept = tables["scores"].filter(pl.col("method").is_in(["float", "gptq"]))
-    alone = quality_table(kept, "plain", "ppl wiki@64 (text)", {})
+    alone = quality_table(kept, tables["cells"], "plain", "ppl wiki@64 (text)", {})
     assert alone.count("<a ") == 3
     assert "◆" not in alone
     assert "◆" in written
@@ -109,9 +109,9 @@ def test_mixed_cells_have_columns_by_their_bits_per_weight() -> None:
     cells = tables["cells"].with_columns(bits=pl.when(mixed).then(None).otherwise("bits"))
     found = taxonomy(tables["scores"], cells, "plain", "ppl wiki@64 (text)")
     assert re.findall(r"<th[^>]*>([^<]*per channel)</th>", found) == [
-        "4 bits, per channel",
-        "mixed, 3.1 bits per weight, per channel",
         "2 bits, per channel",
+        "mixed, 3.1 bits per weight, per channel",
+        "4 bits, per channel",
     ]
 
 
@@ -151,7 +151,9 @@ def test_a_report_without_scores_or_with_one_kind_has_a_page() -> None:
         "pairs": tables["pairs"].clear(),
         "results": tables["results"].clear(),
     }
-    assert "<h2 id='cost'>" in page(empty, report_data.origins(), {})
+    bare = page(empty, report_data.origins(), {})
+    assert "no cell has the scores that count" in bare
+    assert "<svg class=" not in bare
     accuracy = {name: tables[name].filter(pl.col("score") == "acc % qa<i>") for name in ("scores", "pairs")}
     assert "acc % qa" in page({**tables, **accuracy}, report_data.origins(), {})
 
