@@ -168,7 +168,7 @@ function apply(form, links) {
       if (row.dataset.model === model) summarize(row, one);
     for (const part of document.querySelectorAll('section[data-model]')) if (part.dataset.model === model) {
       tell(part.querySelector('.answer'), one);
-      for (const table of part.querySelectorAll('table[id^=limits]')) within(table, cells, wanted);
+      for (const table of part.querySelectorAll('[id^=limits] table')) within(table, cells, wanted);
     }
     shown.push(...kept(cells, wanted)); held.push([model, limits]);
   }

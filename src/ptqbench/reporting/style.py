@@ -14,7 +14,7 @@ h2 { font-size: 1.25rem; margin: 2rem 0 .5rem; border-top: 1px solid var(--line)
 h2 small { font-weight: 400; font-size: .9rem; color: var(--soft); } #answer { border: 0; margin-top: .5rem; }
 h3 { font-size: 1.05rem; margin: 1.5rem 0 .4rem; } h4 { font-size: 1rem; margin: 1rem 0 .3rem; }
 p, li { max-width: 60rem; } h1, h2, h3, h4, p, li { overflow-wrap: anywhere; }
-.soft, figcaption { color: var(--soft); font-size: .9rem; } small { color: var(--soft); }
+.soft, figcaption { color: var(--soft); font-size: .9em; } small { color: var(--soft); }
 a { color: var(--accent); } code, pre { font: .85em/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: var(--tint); padding: .6rem .8rem; border-radius: .4rem; white-space: pre-wrap; margin: .4rem 0; }
 .banner { background: var(--note); border-radius: .4rem; padding: .5rem .8rem; }
@@ -25,6 +25,7 @@ pre { background: var(--tint); padding: .6rem .8rem; border-radius: .4rem; white
 .answer p, .answer ul { margin: .2rem 0; } .answer .deploy { font-size: 1.1rem; }
 .answer pre { background: var(--paper); }
 .wide { overflow-x: auto; max-width: 100%; }
+.wide > div { overflow: visible !important; padding: 0 !important; }
 .wide.more { mask-image: linear-gradient(to left, transparent, #000 2.5rem); }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .4rem 0; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
@@ -52,7 +53,7 @@ figure svg text { fill: var(--ink); } figure svg .mark-text.role-mark text { fil
 .chart .leader { stroke: var(--ink); stroke-width: .7; }
 .chart .label { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
 .chart a:hover :is(circle, path), .chart a:focus :is(circle, path) { stroke: var(--ink); stroke-width: 3; }
-.legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85rem; margin: .2rem 0; max-width: none; }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85em; margin: .2rem 0; max-width: none; }
 .legend span { display: inline-flex; align-items: center; gap: .3rem; }
 #tip { position: absolute; z-index: 4; max-width: 24rem; background: var(--ink); color: var(--paper);
   font-size: .85rem; padding: .3rem .6rem; border-radius: .3rem; pointer-events: none; }
@@ -77,7 +78,8 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 @media print { :root { --ink: #000; --soft: #444; --paper: #fff; --tint: #f3f3f3; --line: #bbb; --accent: #000;
   --note: #eee; }
   body { max-width: none; font-size: 10pt; } form, nav, .screen, #tip { display: none !important; }
-  .wide { overflow: visible; } .wide.more { mask-image: none; }
+  .wide { overflow: visible; } .wide > div { overflow: visible !important; padding: 0 !important; }
+.wide.more { mask-image: none; }
   .chart { display: block; } .chart.narrow { display: none; }
   table { font-size: 8pt; } th, td { white-space: normal; padding: .15rem .3rem; }
   figure, tr, .answer { break-inside: avoid; } h2, h3, h4, summary { break-after: avoid; } }

@@ -137,6 +137,9 @@ def test_what_does_not_hold_is_left_out(tab: Tab) -> None:
     )
     assert seen(tab, "#summary tbody td:nth-child(2) a") == ["awq+gptq w3"]
     assert seen(tab, ".answer .deploy a") == ["plain/c/awq+gptq/w3"]
+    fill(tab, method="rtn", memory="", max_drop="")
+    limits = column(tab, "limits-plain", 1)
+    assert set(limits) == {"keep the unquantized model", "rtn w4", "rtn w3"}
 
 
 def test_the_command_follows_the_form(tab: Tab) -> None:
@@ -263,6 +266,11 @@ def test_a_table_on_a_phone_says_that_it_goes_on(tab: Tab) -> None:
     tab.run(f"{box}.scrollLeft = 5000; new Promise(done => setTimeout(done, 50))")
     assert not tab.run(f"{box}.classList.contains('more')")
     tab.run(f"{box}.scrollLeft = 0")
+    tab.run("document.querySelectorAll('section > details').forEach(one => one.open = true)")
+    tab.run("new Promise(done => setTimeout(done, 50))")
+    costs = "document.getElementById('costs-plain').closest('.wide').classList.contains('more')"
+    assert tab.run(costs), "a table in a fold too"
+    tab.run("document.querySelectorAll('section > details').forEach(one => one.open = false)")
 
 
 def test_the_colours_follow_the_reader(tab: Tab) -> None:
