@@ -151,7 +151,7 @@ def only(cells: list[Candidate], method: str | None, bits: str | None) -> list[C
 def served(cell: dict[str, Any]) -> str:
     """By what a cell (a row of ``cells``) is served, and as what."""
     by = "transformers" if cell["serve"] is None else "vLLM"
-    tried = ", not tried here" if cell["serve"] is not None and cell["serve_flags"] is None else ""
+    tried = ", untried" if cell["serve"] is not None and cell["serve_flags"] is None else ""
     return f"{by}: {(cell['format'] or 'unknown').replace('_', '-')}{tried}"
 
 

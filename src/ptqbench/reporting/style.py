@@ -19,7 +19,7 @@ a { color: var(--accent); } code, pre { font: .85em/1.45 ui-monospace, monospace
 pre { background: var(--tint); padding: .6rem .8rem; border-radius: .4rem; white-space: pre-wrap; margin: .4rem 0; }
 .banner { background: var(--note); border-radius: .4rem; padding: .5rem .8rem; }
 .badge { background: var(--note); border-radius: .3rem; padding: .1rem .4rem; font-size: .75rem; font-weight: 400; }
-#problem { color: var(--bad); }
+#problem { color: var(--bad); } #command { max-height: 11rem; overflow-y: auto; }
 .answer { background: var(--tint); border-left: .3rem solid var(--accent); border-radius: .4rem;
   padding: .5rem 1rem; margin: .6rem 0; }
 .answer p, .answer ul { margin: .2rem 0; } .answer .deploy { font-size: 1.1rem; }
