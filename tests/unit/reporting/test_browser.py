@@ -297,7 +297,7 @@ def asked(number: int) -> dict[str, Any]:
 
 def test_the_page_recommends_what_the_command_does(tab: Tab) -> None:
     """On the data of the page; ``test_script.py`` does it on random ones."""
-    tables = report_data.tables()
+    tables = report_data.tables(near=True)
     cells = candidates(tables["cells"], tables["scores"], tables["results"])
     stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}
     answers = set()

@@ -33,7 +33,7 @@ def test_every_cell_is_a_link_with_its_interval_and_the_float_model_is_there() -
 
 
 def test_divergences_are_drawn_from_none_on() -> None:
-    tables = report_data.tables()
+    tables = report_data.tables(near=True)
     points = kl_points(divergences(tables["results"]), tables["cells"], "plain")
     assert {point.value for point in points if point.is_float} == {0.0}
     assert min(point.low for point in points) >= 0

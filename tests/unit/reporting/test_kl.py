@@ -10,7 +10,7 @@ import polars as pl
 from ptqbench.reporting.collect import RESULTS
 from ptqbench.reporting.kl import Divergence, divergences, measured_on
 
-CELL = {"model": "m", "calibration": "c", "scheme": "w4", "suite": "fidelity"}
+CELL = {"model": "m", "calibration": "c", "scheme": "w4", "suite": "fidelity", "window": 64}
 
 
 def row(method: str, task: str, metric: str, value: float) -> dict[str, Any]:
