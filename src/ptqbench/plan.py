@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptqbench import spec
+from ptqbench import seeds, spec
 from ptqbench.checks import (
     check_calibration,
     check_composition,
@@ -71,6 +71,7 @@ class Plan:
             check_scheme(name, scheme)
         for name, suite in self.config["suites"].items():
             check_suite(name, suite, self.root)
+        self.config = seeds.expanded(self.config)
         self.evaluations = self._expand()
         for cell in self.cells:
             check_scatter(self.config.get("scatter", 1), cell, self.config)
@@ -95,6 +96,17 @@ class Plan:
         """Every model with a suite that compares its cells with the float model's predictions."""
         pairs = dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations)
         return [(model, suite) for model, suite in pairs if spec.has_reference(self.config, suite)]
+
+    @property
+    def seeds(self) -> dict[Cell, tuple[Cell, int]]:
+        """Of every cell of a grid entry with seeds: what stands for all its seeds, and its own."""
+        found: dict[Cell, tuple[Cell, int]] = {}
+        for block in self.config["grid"]:
+            for whole in self._cells({**block, "seeds": []}) if "seeds" in block else ():
+                mean = whole._replace(calibration=whole.calibration + seeds.ALL)
+                own = {seed: seeds.calibration_of(self.config, *whole[1:3], seed) for seed in block["seeds"]}
+                found |= {whole._replace(calibration=name): (mean, seed) for seed, name in own.items()}
+        return found
 
     def codes(self, cell: Cell) -> Cell:
         """The cell whose codes a cell packs: its own, or those of a scheme that differs in the format alone."""
@@ -181,9 +193,9 @@ class Plan:
     def _expand(self) -> list[tuple[Cell, str]]:
         found: dict[tuple[Cell, str], None] = {}
         for index, block in enumerate(self.config["grid"]):
-            calibrations = block.get("calibration", list(self.config["calibration"]))
-            chosen = {**block, "calibration": calibrations}
-            chosen.pop("diagnose", None)
+            calibrations = block.get("calibration", seeds.named(self.config))
+            chosen = {key: names for key, names in block.items() if key not in ("diagnose", "seeds")}
+            chosen["calibration"] = calibrations
             for section, names in chosen.items():
                 self._check_names(section, names, f"grid.{index}.{section}")
             for model in block["models"]:
@@ -198,13 +210,19 @@ class Plan:
         return list(found)
 
     def _cells(self, block: dict[str, Any]) -> list[Cell]:
-        calibrations = block.get("calibration", list(self.config["calibration"]))
-        return [Cell(*names) for names in product(block["models"], calibrations, block["methods"], block["schemes"])]
+        calibrations = block.get("calibration", seeds.named(self.config))
+        whole = [Cell(*names) for names in product(block["models"], calibrations, block["methods"], block["schemes"])]
+        return [
+            cell._replace(calibration=seeds.calibration_of(self.config, cell.calibration, cell.method, seed))
+            for cell in whole
+            for seed in block.get("seeds") or [None]
+        ]
 
     def _check_names(self, section: str, names: list[str], where: str) -> None:
+        known = seeds.named(self.config) if section == "calibration" else self.config[section]
         for name in names:
-            if name not in self.config[section]:
-                raise UserError(f"config: {where} names '{name}'{did_you_mean(name, self.config[section])}")
+            if name not in known:
+                raise UserError(f"config: {where} names '{name}'{did_you_mean(name, known)}")
 
     def _check_files(self) -> None:
         paths = {name: entry["path"] for name, entry in self.config["models"].items() if "path" in entry}
@@ -213,7 +231,7 @@ class Plan:
         suites = dict.fromkeys(suite for _, suite in self.evaluations)
         check_revisions(self.config, dict.fromkeys(cell.calibration for cell in cells), suites)
         shapes = {model: read_shapes(model, folder, self.config["models"][model]) for model, folder in local.items()}
-        for cell in cells:
+        for cell in dict.fromkeys(cell._replace(calibration=seeds.base(cell.calibration)) for cell in cells):
             check_sight(self.config, cell, local.get(cell.model))
         for model, method in dict.fromkeys((cell.model, cell.method) for cell in cells if cell.model in local):
             schemes = [cell.scheme for cell in cells if (cell.model, cell.method) == (model, method)]
@@ -226,11 +244,11 @@ class Plan:
         for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in cells):
             settings = self.config["calibration"][name]
             if "questions" in settings:
-                check_pairs(name, settings, self.root)
+                check_pairs(seeds.base(name), settings, self.root)
             else:
                 length = settings["sequence_length"]
-                check_context(f"calibration.{name}.sequence_length", length, model, local.get(model))
-                check_calibration(name, settings, model, local.get(model), self.root)
+                check_context(f"calibration.{seeds.base(name)}.sequence_length", length, model, local.get(model))
+                check_calibration(seeds.base(name), settings, model, local.get(model), self.root)
         for cell in self.diagnosed:
             check_diagnosed(self.config, cell, local.get(cell.model))
         seen = (

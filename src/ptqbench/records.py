@@ -172,6 +172,8 @@ class PlannedCell(TypedDict):
     cell: list[str]
     spec: dict[str, Any]
     family: str
+    seed: NotRequired[int]
+    seeds_of: NotRequired[list[str]]
 
 
 class PlannedEvaluation(TypedDict):

@@ -10,6 +10,8 @@ from ptqbench.formats.choice import candidates, served
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
 from ptqbench.recipe import FLOAT, normalize
+from ptqbench.seeds import KEY, base, seeded
+from ptqbench.seeds import settings as own_settings
 
 Config = dict[str, Any]
 BESIDE = ("family", "gpus")  # of a model: nothing that is made of it depends on them
@@ -43,7 +45,7 @@ def gpus(config: Config, model: str) -> int:
 
 def calibration_spec(config: Config, model: str, calibration: str) -> dict[str, Any]:
     """Tokens of a calibration set, as one model's tokenizer sees it."""
-    settings = config["calibration"][calibration]
+    settings = own_settings(config["calibration"][calibration])
     pin = _pin(config, settings.get("corpus") or settings["questions"])
     return {
         "model": model_spec(config, model),
@@ -67,9 +69,14 @@ def quantize_spec(config: Config, model: str, calibration: str, method: str, sch
         }
     return {
         **calibration_spec(config, model, calibration),
-        "method": {"name": method, **normalize(method, config["methods"][method])},
+        "method": {"name": method, **recipe(config, calibration, method)},
         "scheme": {"name": scheme, **_grid(config, scheme)},
     }
+
+
+def recipe(config: Config, calibration: str, method: str) -> dict[str, Any]:
+    """A method's recipe in a cell, with the cell's seed if it has one of its own."""
+    return seeded(normalize(method, config["methods"][method]), config["calibration"][calibration].get(KEY))
 
 
 def codes_scheme(config: Config, scheme: str) -> str:
@@ -147,7 +154,7 @@ def diagnose_spec(config: Config, model: str, calibration: str, method: str, sch
         corpus
         for block in config["grid"]
         if model in block["models"]
-        and calibration in block.get("calibration", [calibration])
+        and base(calibration) in block.get("calibration", [base(calibration)])
         and method in block["methods"]
         and scheme in block["schemes"]
         and (corpus := diagnosed(config, block))

@@ -57,6 +57,8 @@ CELL_COLUMNS = {
     "added_bytes": pl.Int64,
     "float_bytes": pl.Int64,
     "checkpoint_bits_per_parameter": pl.Float64,
+    "seed": pl.Int64,
+    "seeds_of": pl.String,
 }
 
 

@@ -267,3 +267,21 @@ def test_the_float_models_predictions_are_made_once(clone: Clone) -> None:
     run = clone.snakemake("--", *results)
     assert run.returncode == 0, run.stdout
     assert clones.jobs(run.stdout) == once | cells
+
+
+def test_seeds_are_cells_of_their_own(clone: Clone) -> None:
+    """The seed that there is runs nothing again, and the report takes both together."""
+    changed = config()
+    changed["grid"][1]["seeds"] = [0, 1]
+    clone.configure(changed)
+    run = clone.snakemake()
+    assert run.returncode == 0, run.stdout
+    path = "tiny/text@seed1/gptq/w4g32"
+    made = {("quantize", path), ("export", path), ("evaluate", f"{path}/pairs")}
+    made |= {(stage, "tiny/text@seed1") for stage in ("calibrate", "statistics")}
+    assert clones.jobs(run.stdout) == made | {("plan", ""), ("report", ""), ("all", "")}
+    scores = pl.read_parquet(clone.root / "reports/scores.parquet")
+    mean = scores.filter(pl.col("calibration") == "text@seeds")
+    assert mean.select("method", "scheme", "suite", "seeds").rows() == [("gptq", "w4g32", "pairs", 2)]
+    assert mean["seed_sd"].is_finite().all()
+    assert "sd over seeds" in (clone.root / "reports/summary.md").read_text()

@@ -64,6 +64,9 @@ try:
         for line in [*runtime.withdraw_gone(BASE), *PLAN.damaged(Path(RESULTS))]:
             print(f"damaged: {line}", file=sys.stderr)
 
+    # with a calibration set for each seed, which jobs make of their config again
+    config.update(PLAN.config)
+
     # what was damaged is made anew even if nothing that is left to do needs it
     WITHDRAWN = [str(output) for output in PLAN.withdrawn(Path(RESULTS))]
 except Exception as error:
@@ -245,11 +248,17 @@ def gpu_jobs(wildcards):
 
 def planned():
     """What the report covers."""
+    of_seeds = PLAN.seeds
     cells = [
         {
             "cell": list(cell),
             "spec": decided("export", *cell),
             "family": spec.family(config, cell.model),
+            **(
+                {"seeds_of": list(of_seeds[cell][0]), "seed": of_seeds[cell][1]}
+                if cell in of_seeds
+                else {}
+            ),
         }
         for cell in PLAN.cells
     ]

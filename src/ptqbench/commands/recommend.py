@@ -37,6 +37,7 @@ def lines(args: argparse.Namespace) -> list[str]:
     from ptqbench.errors import UserError
     from ptqbench.reporting.answer import answer
     from ptqbench.reporting.folder import read
+    from ptqbench.reporting.over_seeds import merged
     from ptqbench.reporting.recommend import (
         Constraints,
         candidates,
@@ -47,7 +48,7 @@ def lines(args: argparse.Namespace) -> list[str]:
         recommend,
     )
 
-    tables = {name: read(args.report, name) for name in ("cells", "scores", "results", "pairs")}
+    tables = merged({name: read(args.report, name) for name in ("cells", "scores", "results", "pairs")})
     models = tables["cells"]["model"].unique(maintain_order=True).to_list()
     if args.model and args.model not in models:
         raise UserError(f"--model is '{args.model}': the report has {', '.join(sorted(models))}")

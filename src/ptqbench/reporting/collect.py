@@ -77,6 +77,8 @@ CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "added_bytes": pl.Int64,
     "float_bytes": pl.Int64,
     "checkpoint_bits_per_parameter": pl.Float64,
+    "seed": pl.Int64,
+    "seeds_of": pl.String,
 }
 
 SERVERS = ("vllm-cuda", "vllm-cpu")
@@ -147,7 +149,8 @@ def cells_table(cells: list[dict[str, Any]], found: list[Evaluated], root: Path)
     ``bits`` is null for a mixed scheme; ``structure`` is what the model's adapter declares. ``checkpoint_bytes``
     counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not, and ``dense`` says why it is.
     ``serve_flags`` is what ``vllm serve`` was given, null where no suite ran on it; ``serve`` the whole line, null
-    where the choice table says that vLLM does not serve the checkpoint.
+    where the choice table says that vLLM does not serve the checkpoint. ``seeds_of`` is what stands for all seeds of a
+    cell in ``scores`` and ``pairs``, null where the grid asks for none.
     """
     records, flags = _records(found), _flags(found)
     rows = []
@@ -158,6 +161,8 @@ def cells_table(cells: list[dict[str, Any]], found: list[Evaluated], root: Path)
         packed: Packed = {**records[cell], "spec": one["spec"]}  # type: ignore[typeddict-item]
         row["checkpoint"] = str(checkpoint_folder(root / "packed" / identifier(cell) / NAME, packed))
         row |= {"family": one["family"], "serve_flags": flags.get(cell)}
+        if "seeds_of" in one:
+            row |= {"seed": one["seed"], "seeds_of": "/".join(one["seeds_of"])}
         given = serving_flags(one["spec"], records[cell]) if cell not in flags else flags[cell]
         if given is not None:
             row["serve"] = " ".join(["vllm serve", row["checkpoint"], *given])

@@ -123,7 +123,7 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
             tokens_per_second=speeds.get(key),
             comparable={row["score"]: row["comparable"] for row in rows},
             drop={row["score"]: (row["drop"], row["drop_high"]) for row in rows if row["drop"] is not None},
-            caveats=tuple(caveats(cell, all(row["paired"] for row in rows))),
+            caveats=(*caveats(cell, all(row["paired"] for row in rows)), *of_seeds(cell, rows)),
             serve=cell["serve"] or "",
             key=key,
             bits=str(cell["bits"] or "mixed"),
@@ -173,6 +173,16 @@ def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     elif cell["serve_flags"] is None:
         said.append("evaluated in transformers: it was not served by vLLM in this run")
     return said
+
+
+def of_seeds(cell: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """That scores are means over seeds, with the spread of each, and which seed's checkpoint it is."""
+    means = [row for row in rows if row.get("seeds")]
+    if not means:
+        return []
+    spreads = ", ".join(f"{row['score']} by ± {row['seed_sd']:.2g}" for row in means)
+    count = means[0]["seeds"]
+    return [f"scores are means over {count} seeds, which vary ({spreads}); the checkpoint is of seed {cell['seed']}"]
 
 
 def speed(results: pl.DataFrame) -> pl.DataFrame:

@@ -42,6 +42,8 @@ SCORES: dict[str, pl.DataType | type[pl.DataType]] = {
     "comparable": pl.Float64,
     "paired": pl.Boolean,
     "n": pl.Int64,
+    "seeds": pl.Int64,
+    "seed_sd": pl.Float64,
 }
 PAIRS: dict[str, pl.DataType | type[pl.DataType]] = {
     "score": pl.String,
@@ -49,6 +51,7 @@ PAIRS: dict[str, pl.DataType | type[pl.DataType]] = {
     "b": pl.String,
     "difference": pl.Float64,
     "stderr": pl.Float64,
+    "seed_sd": pl.Float64,
 }
 AGREES = 1e-6  # items whose mean is not the score to this are no evidence of it
 
@@ -83,7 +86,8 @@ class Score:
 
     ``comparable`` is bits per byte for a perplexity, which depends on the tokenizer, the accuracy itself, and for a KL,
     which is one to the model's own float model, the KL: it compares a model's cells.
-    ``strata`` are the scores of the items of every task, of which the score is the mean by ``weights``.
+    ``strata`` are the scores of the items of every task, of which the score is the mean by ``weights``. ``seeds`` are
+    those that it is the mean of, where it stands for several.
     """
 
     value: float
@@ -94,6 +98,12 @@ class Score:
     weights: dict[str, float] = field(default_factory=dict)
     evidence: Evidence | None = None
     index: int = 0
+    seeds: tuple[Score, ...] = ()
+
+    @property
+    def seed_sd(self) -> float | None:
+        """The standard deviation of the value over seeds; None for a single cell."""
+        return deviation([one.value for one in self.seeds])
 
 
 @dataclass
@@ -218,6 +228,8 @@ def scores_table(found: Found) -> pl.DataFrame:
     ``drop`` is the relative loss of quality, positive where the cell is worse: ``ppl / float - 1`` or
     ``1 - acc / float``; 0 where the float model itself scores 0 and there is nothing to lose. ``drop_high`` is the
     upper end of its 95 % interval. A KL has none of these: it is a distance from the float model, whose own is 0.
+    ``seeds`` are how many cells a row is the mean of (null: of one), and ``seed_sd`` the standard deviation of their
+    values; all other errors are of windows or documents.
     """
     rows = []
     for key, scores in found.items():
@@ -225,7 +237,7 @@ def scores_table(found: Found) -> pl.DataFrame:
         for cell, score in scores.items():
             row: dict[str, Any] = {**dict(zip(KEY, cell, strict=True)), "score": key.name, "kind": kind(key.name)}
             row |= {**key._asdict(), "value": score.value, "stderr": score.stderr, "comparable": score.comparable}
-            row |= {"n": score.n, "paired": False}
+            row |= {"n": score.n, "paired": False, "seeds": len(score.seeds) or None, "seed_sd": score.seed_sd}
             if (base := floats.get(cell[0])) is not None:
                 row |= against(key.name, score, base)
             rows.append(row)
@@ -284,7 +296,8 @@ def spread(name: str, a: Score, b: Score, unit_a: float = 1.0, unit_b: float = 1
 def pairs_table(found: Found) -> pl.DataFrame:
     """One row per score and two cells (for a KL: of one model): ``difference = a - b`` in what is comparable.
 
-    It is significant beyond 1.96 stderr.
+    It is significant beyond 1.96 stderr. ``seed_sd``: the standard deviation of the difference over seeds, where a row
+    or both are means over such: seed by seed where there are equally many, else as of independent ones.
     """
     rows = []
     for key, scores in found.items():
@@ -293,8 +306,25 @@ def pairs_table(found: Found) -> pl.DataFrame:
                 continue
             units = (_units(key.name, a), _units(key.name, b))
             stderr = spread(key.name, a, b, *units)
-            rows.append((key.name, identifier(cell_a), identifier(cell_b), a.comparable - b.comparable, stderr))
+            names = (identifier(cell_a), identifier(cell_b))
+            rows.append((key.name, *names, a.comparable - b.comparable, stderr, pair_deviation(a, b)))
     return pl.DataFrame(rows, schema=PAIRS, orient="row")
+
+
+def pair_deviation(a: Score, b: Score) -> float | None:
+    """The standard deviation over seeds of what is comparable of ``a`` less that of ``b``."""
+    ours, theirs = ([one.comparable for one in score.seeds] for score in (a, b))
+    if len(ours) == len(theirs):
+        return deviation([one - other for one, other in zip(ours, theirs, strict=True)])
+    found = [own for own in (deviation(ours), deviation(theirs)) if own is not None]
+    return math.hypot(*found) if found else None
+
+
+def deviation(values: list[float]) -> float | None:
+    """Of a sample; NaN of one, None of nothing."""
+    if not values:
+        return None
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def cell_of(row: Mapping[str, Any]) -> CellKey:

@@ -22,7 +22,15 @@ def wide(scores: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     if scores.is_empty():
         return table
     measured = scores.pivot(on="score", index=KEY, values="value")
-    return table.join(measured, on=KEY, how="left", maintain_order="left")
+    table = table.join(measured, on=KEY, how="left", maintain_order="left")
+    over = scores.filter(pl.col("seeds").is_not_null())
+    if over.is_empty():
+        return table
+    spreads = over.with_columns(pl.col("score") + " sd over seeds").pivot(on="score", index=KEY, values="seed_sd")
+    counts = over.group_by(KEY).agg(pl.col("seeds").first())
+    return table.join(counts, on=KEY, how="left", maintain_order="left").join(
+        spreads, on=KEY, how="left", maintain_order="left"
+    )
 
 
 def summary(scores: pl.DataFrame, cells: pl.DataFrame) -> str:
@@ -34,8 +42,9 @@ def summary(scores: pl.DataFrame, cells: pl.DataFrame) -> str:
         "scales; of the whole checkpoint, what stays in float included, per parameter: checkpoint bits/parameter. MB: "
         "10⁶ bytes of the packed checkpoint. Proxy loss: sum over all linears of tr(ΔW H ΔWᵀ), the output error on the "
         "calibration tokens. Fallbacks: layers that did not run as asked; served dense: no packed format holds the "
-        "cell, or none that the backend serves (`cells.parquet` says which and why). Standard errors are in "
-        "`scores.parquet`."
+        "cell, or none that the backend serves (`cells.parquet` says which and why). Seeds: a row is the mean "
+        "over so many, under the name of the first, with their standard deviation (sd). Standard errors, over windows "
+        "or documents, are in `scores.parquet`."
     )
     return f"# Results\n\n{markdown(wide(scores, cells))}\n\n{notes}\n"
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from ptqbench.atomic import atomic, write_text
 from ptqbench.reporting.figures import across_models, size_against_quality, write_figure
+from ptqbench.reporting.over_seeds import add_means, groups, merged
 from ptqbench.reporting.page import page
 from ptqbench.reporting.scores import CellKey, collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import summary
@@ -17,8 +18,9 @@ Tables = dict[str, pl.DataFrame]
 
 
 def compared(tables: Tables) -> Tables:
-    """``scores`` and ``pairs``, from ``results`` and ``items``."""
+    """``scores`` and ``pairs``, from ``results``, ``items`` and the seeds of ``cells``."""
     found = collect_scores(tables["results"], tables["items"])
+    add_means(found, groups(tables["cells"]))
     return {"scores": scores_table(found), "pairs": pairs_table(found)}
 
 
@@ -28,10 +30,11 @@ def write_report(
     """The page ``index`` and what lies beside it; ``origins`` are what made the cells, where that is known."""
     for name, table in tables.items():
         write_table(table, index.with_name(name))
-    write_figure(size_against_quality(tables["scores"], tables["cells"]), index.with_name("size_against_quality"))
-    write_figure(across_models(tables["scores"], tables["cells"]), index.with_name("across_models"))
-    write_text(index.with_name("summary.md"), summary(tables["scores"], tables["cells"]))
-    write_text(index, page(tables, origins, pages, index.parent.as_posix()))
+    shown = merged(tables)
+    write_figure(size_against_quality(shown["scores"], shown["cells"]), index.with_name("size_against_quality"))
+    write_figure(across_models(shown["scores"], shown["cells"]), index.with_name("across_models"))
+    write_text(index.with_name("summary.md"), summary(shown["scores"], shown["cells"]))
+    write_text(index, page({**shown, "every_cell": tables["cells"]}, origins, pages, index.parent.as_posix()))
 
 
 def write_table(table: pl.DataFrame, stem: Path) -> None:

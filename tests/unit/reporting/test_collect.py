@@ -97,7 +97,8 @@ def packed(root: Path) -> str:
 
 def test_cells(tmp_path: Path) -> None:
     found = read(tmp_path, (BASELINE, result(BASELINE)), (CELL, result(CELL)))
-    table = cells_table([planned(BASELINE), planned(CELL)], found, tmp_path)
+    of_seeds = {**planned(CELL), "seed": 3, "seeds_of": ["m", "c@seeds", "gptq", "w4"]}
+    table = cells_table([planned(BASELINE), of_seeds], found, tmp_path)
     assert dict(table.schema) == CELLS
     baseline, cell = table.to_dicts()
     assert cell == {
@@ -126,7 +127,10 @@ def test_cells(tmp_path: Path) -> None:
         "added_bytes": 30,
         "float_bytes": 130,
         "checkpoint_bits_per_parameter": 7.2,
+        "seed": 3,
+        "seeds_of": "m/c@seeds/gptq/w4",
     }
+    assert baseline["seeds_of"] is None
     assert (baseline["bits"], baseline["bits_per_weight"], baseline["checkpoint_bytes"]) == (32, 32.0, 1600)
     assert (baseline["strategy"], baseline["fallbacks"], baseline["propagate"]) == ([], [], False)
     assert (baseline["proxy_loss"], baseline["dense"], baseline["dtype"]) == (None, None, "float32")

@@ -1,0 +1,103 @@
+"""Cells that differ in their seed alone, taken together: their mean is a cell of its own, the spread is beside it.
+
+Of a perplexity the mean is over losses, so that windows pair as they do for single cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ptqbench.reporting.scores import CellKey, Found, Score, cell_of, gather, identifier, kind
+from ptqbench.reporting.tables import KEY
+
+Groups = dict[CellKey, list[CellKey]]
+
+
+def groups(cells: pl.DataFrame) -> Groups:
+    """The cells of each set of seeds, in the order of the seeds, by what stands for all; tables may be older."""
+    if "seeds_of" not in cells.columns:
+        return {}
+    found: Groups = {}
+    for row in cells.filter(pl.col("seeds_of").is_not_null()).sort("seed").iter_rows(named=True):
+        model, calibration, method, scheme = row["seeds_of"].split("/")
+        found.setdefault((model, calibration, method, scheme), []).append(cell_of(row))
+    return {mean: members for mean, members in found.items() if len(members) > 1}
+
+
+def add_means(found: Found, together: Groups) -> None:
+    """Add to every score that all cells of a group have the mean over them, and pair it with the others."""
+    for key, scores in found.items() if together else ():
+        for mean, cells in together.items():
+            if all(cell in scores for cell in cells):
+                scores[mean] = mean_score([scores[cell] for cell in cells], kind(key.name))
+        gather(scores)
+
+
+def mean_score(seeds: Sequence[Score], what: str) -> Score:
+    """The mean of scores of one kind: item by item, where all have the same items."""
+    values = [one.value for one in seeds]
+    if what == "perplexity":
+        value = math.exp(float(np.mean(np.log(values))))
+        stderr = value * float(np.mean([one.stderr / one.value for one in seeds]))
+    else:
+        value, stderr = float(np.mean(values)), float(np.mean([one.stderr for one in seeds]))
+    comparable = float(np.mean([one.comparable for one in seeds]))
+    made = Score(value, stderr, comparable, min(one.n for one in seeds), seeds=tuple(seeds))
+    if seeds[0].evidence is not None and all(one.evidence is seeds[0].evidence for one in seeds):
+        made.weights = seeds[0].weights
+        made.strata = {name: np.mean([one.strata[name] for one in seeds], axis=0) for name in made.weights}
+        made.stderr = own_error(made, what)
+    return made
+
+
+def own_error(score: Score, what: str) -> float:
+    """Its standard error over windows or documents, which all seeds share."""
+    parts = (
+        score.weights[name] ** 2 * one.var(ddof=1) / len(one) for name, one in score.strata.items() if len(one) > 1
+    )
+    if not any(len(one) > 1 for one in score.strata.values()):
+        return math.nan
+    return math.sqrt(math.fsum(parts)) * {"perplexity": score.value, "divergence": 1.0, "accuracy": 100.0}[what]
+
+
+def merged(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The tables with one row for the seeds of a cell: what they are together, as the cell of the first seed.
+
+    ``cells`` keeps the first seed's row, whose checkpoint is the one to serve; ``scores`` and ``pairs`` have the means.
+    """
+    together = groups(tables["cells"])
+    if not together:
+        return tables
+    first = {mean: cells[0] for mean, cells in together.items()}
+    hidden = {cell for cells in together.values() for cell in cells}
+    others = hidden - set(first.values())
+    names = {identifier(mean): identifier(cell) for mean, cell in first.items()}
+    rows = [renamed(row, first) for row in tables["scores"].iter_rows(named=True) if cell_of(row) not in hidden]
+    pairs = tables["pairs"].filter(*(~pl.col(side).is_in([identifier(cell) for cell in hidden]) for side in ("a", "b")))
+    order = {cell: index for index, cell in enumerate(map(cell_of, tables["cells"].iter_rows(named=True)))}
+    rows.sort(key=lambda row: order[cell_of(row)])
+    names_of = tables["scores"]["score"].unique(maintain_order=True).to_list()
+    rows.sort(key=lambda row: names_of.index(row["score"]))
+    return {
+        **tables,
+        "cells": without(tables["cells"], others),
+        "results": without(tables["results"], others),
+        "scores": pl.DataFrame(rows, schema=tables["scores"].schema),
+        "pairs": pairs.with_columns(pl.col("a").replace(names), pl.col("b").replace(names)),
+    }
+
+
+def renamed(row: dict[str, Any], first: dict[CellKey, CellKey]) -> dict[str, Any]:
+    """A mean's row as its first seed's."""
+    return {**row, **dict(zip(KEY, first.get(cell_of(row), cell_of(row)), strict=True))}
+
+
+def without(table: pl.DataFrame, cells: set[CellKey]) -> pl.DataFrame:
+    """The rows of other cells."""
+    names = [identifier(cell) for cell in cells]
+    return table.filter(~pl.concat_str(KEY, separator="/").is_in(names))
