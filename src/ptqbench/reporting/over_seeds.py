@@ -83,13 +83,22 @@ def merged(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     rows.sort(key=lambda row: order[cell_of(row)])
     names_of = tables["scores"]["score"].unique(maintain_order=True).to_list()
     rows.sort(key=lambda row: names_of.index(row["score"]))
+    scores = pl.DataFrame(rows, schema=tables["scores"].schema)
     return {
         **tables,
         "cells": without(tables["cells"], others),
-        "results": without(tables["results"], others),
-        "scores": pl.DataFrame(rows, schema=tables["scores"].schema),
+        "results": with_means(without(tables["results"], others), scores),
+        "scores": scores,
         "pairs": pairs.with_columns(pl.col("a").replace(names), pl.col("b").replace(names)),
     }
+
+
+def with_means(results: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """The results with the means in place of what the first seed has, where a row of them is a score."""
+    on, numbers = [*KEY, "suite", "task", "metric"], ("value", "stderr")
+    means = scores.filter(pl.col("seeds").is_not_null()).select(*on, *(pl.col(one).alias(f"{one}_") for one in numbers))
+    joined = results.join(means, on=on, how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce(f"{one}_", one).alias(one) for one in numbers).select(results.columns)
 
 
 def renamed(row: dict[str, Any], first: dict[CellKey, CellKey]) -> dict[str, Any]:

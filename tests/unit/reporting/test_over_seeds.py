@@ -104,6 +104,8 @@ def test_what_is_shown_has_one_row_for_them(tables: dict[str, pl.DataFrame]) -> 
     assert len(shown["cells"]) == len(tables["cells"]) - 2
     assert set(map(tuple, shown["scores"].select(KEY).rows())) == set(map(tuple, shown["cells"].select(KEY).rows()))
     assert row(shown["scores"], MEMBERS[0], PPL)["value"] == row(tables["scores"], MEAN, PPL)["value"]
+    values = shown["results"].filter(*where(MEMBERS[0]), pl.col("metric") == "perplexity")["value"].to_list()
+    assert values == [row(tables["scores"], MEAN, PPL)["value"]]
     n = len(shown["cells"])
     for score in (PPL, ACC):
         names = shown["pairs"].filter(score=score).select("a", "b").rows()
