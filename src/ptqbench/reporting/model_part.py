@@ -70,9 +70,10 @@ def model_part(
         parts.append(folded("Within 1, 2, 5, 10 and 20 %", limits_table(own, chosen[0], report.stderrs, model)))
     parts += [*evidence(model, names, report)]
     parts.append(folded("Bytes, seconds and speed", cost_part(model, cells, report)))
-    made = provenance_section(cells, report.origins, report.pages)
+    every = report.tables.get("every_cell", report.tables["cells"]).filter(pl.col("model") == model)
+    made = provenance_section(every, report.origins, report.pages)
     inner = f"<div class='cells'><p class='soft'>{MADE}</p>{made}</div>"
-    parts.append(folded(f"{len(cells)} cells, and how to reproduce them", inner))
+    parts.append(folded(f"{len(every)} cells, and how to reproduce them", inner))
     return f'<section data-model="{escape(model)}">{"".join(parts)}</section>'
 
 

@@ -57,7 +57,8 @@ def page(
 ) -> str:
     """The page. ``tables``: results, cells, scores, pairs; ``pages``: addresses of the diagnoses that there are.
 
-    ``folder`` is where the report lies, as the command line names it.
+    Cells that another stands for, as a mean over seeds, are in ``every_cell`` only. ``folder`` is where the report
+    lies, as the command line names it.
     """
     results, cells, scores = tables["results"], tables["cells"], tables["scores"]
     stderrs = {row[:3]: row[3] for row in tables["pairs"].select("score", "a", "b", "stderr").rows()}

@@ -56,8 +56,13 @@ def column(rows: Sequence[dict[str, Any] | None], score: str, stderrs: Stderrs) 
             mark = " ◆"
         elif abs(row["comparable"] - best["comparable"]) <= NORMAL * _pair(stderrs, score, row, best):
             mark = " ≈"
-        texts.append(cell_link(cell_of(row), short(row["value"], 4)) + delta(row, sign) + mark)
+        texts.append(cell_link(cell_of(row), short(row["value"], 4)) + delta(row, sign) + over_seeds(row) + mark)
     return texts
+
+
+def over_seeds(row: dict[str, Any]) -> str:
+    """The standard deviation over seeds, where the score is a mean over such."""
+    return f" <small>± {short(row['seed_sd'], 2)} over {row['seeds']} seeds</small>" if row["seeds"] else ""
 
 
 def delta(row: dict[str, Any], sign: int) -> str:

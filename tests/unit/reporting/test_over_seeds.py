@@ -114,7 +114,7 @@ def test_what_is_shown_has_one_row_for_them(tables: dict[str, pl.DataFrame]) -> 
     text = summary(shown["scores"], shown["cells"])
     assert f"{PPL} sd over seeds" in text
     assert "c@seed1" not in text
-    page(shown, {}, {})
+    assert " over 3 seeds</small>" in page(shown, {}, {})
 
 
 def test_they_are_one_candidate_which_says_so(tables: dict[str, pl.DataFrame]) -> None:
