@@ -1,6 +1,6 @@
 TABLES = [
     f"reports/{name}.{suffix}"
-    for name in ("results", "cells", "layers", "items", "scores", "pairs")
+    for name in ("results", "cells", "layers", "items", "scores", "pairs", "origins")
     for suffix in ("parquet", "csv")
 ]
 SIZES = [f"reports/size_against_quality.{suffix}" for suffix in ("svg", "png")]

@@ -12,7 +12,9 @@ EXAMPLES = """examples:
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
-    parser.add_argument("report", type=Path, help="folder with results, cells and items as parquet")
+    parser.add_argument(
+        "report", type=Path, help="folder with results, cells, items and, where known, origins as parquet"
+    )
 
 
 def lines(args: argparse.Namespace) -> list[str]:
@@ -21,10 +23,13 @@ def lines(args: argparse.Namespace) -> list[str]:
 
     from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
     from ptqbench.reporting.folder import read
+    from ptqbench.reporting.provenance import origins_of
     from ptqbench.reporting.written import compared, write_report
 
     tables = {}
     for name, schema in (("results", RESULTS), ("cells", CELLS), ("items", ITEMS)):
         tables[name] = pl.concat([pl.DataFrame(schema=schema), read(args.report, name)], how="diagonal_relaxed")
-    write_report({**tables, **compared(tables)}, {}, {}, args.report / "index.html")
+    known = (args.report / "origins.parquet").is_file()
+    origins = origins_of(read(args.report, "origins")) if known else {}
+    write_report({**tables, **compared(tables)}, origins, {}, args.report / "index.html")
     return [str(args.report / "index.html")]

@@ -11,6 +11,7 @@ from ptqbench.atomic import atomic, write_text
 from ptqbench.reporting.figures import across_models, size_against_quality, write_figure
 from ptqbench.reporting.over_seeds import add_means, groups, merged
 from ptqbench.reporting.page import page
+from ptqbench.reporting.provenance import origins_table
 from ptqbench.reporting.scores import CellKey, collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import summary
 
@@ -28,6 +29,8 @@ def write_report(
     tables: Tables, origins: dict[CellKey, dict[str, Any]], pages: dict[CellKey, str], index: Path
 ) -> None:
     """The page ``index`` and what lies beside it; ``origins`` are what made the cells, where that is known."""
+    if origins:
+        tables = {**tables, "origins": origins_table(origins)}
     for name, table in tables.items():
         write_table(table, index.with_name(name))
     shown = merged(tables)
