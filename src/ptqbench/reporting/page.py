@@ -43,9 +43,9 @@ FAMILY = (
 DATA = (
     "The data lie beside this page as parquet and CSV (results, cells, layers, items, scores, pairs, origins), the "
     "figures as SVG and PNG. Perplexity is exp of the mean loss over the windows of a text, whose length in tokens is "
-    "behind the @: other windows are another score. An accuracy is the mean over the tasks of a suite. A KL is how far a cell's "
-    "predictions are from the float model's, in nats a token (kl≥: at least). A loss is relative to the float model, "
-    "and a KL is none; ± is its standard error over windows or documents."
+    "behind the @: other windows are another score. An accuracy is the mean over the tasks of a suite. A KL is how far "
+    "a cell's predictions are from the float model's, in nats a token (kl≥: at least). A loss is relative to the float "
+    "model, and a KL is none; ± is its standard error over windows or documents."
 )
 
 
