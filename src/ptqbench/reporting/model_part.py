@@ -23,8 +23,7 @@ from ptqbench.spec import FLOAT_METHOD
 NARROW = {"width": 390.0, "height": 400.0}  # of the figure on a phone, whose text is not to shrink
 LEGEND = (
     "Each entry is the score, then its difference to the float model ± the standard error of that difference "
-    "(of the same windows or documents; where a calibration was repeated with other seeds, each is a cell of its own). "
-    "* : the 95 % interval excludes no difference; one in twenty does so by chance. ◆ : best of its column; ≈ : cannot "
+    "(of the same windows or documents). * : the 95 % interval excludes no difference; one in twenty does so by chance. ◆ : best of its column; ≈ : cannot "
     "be told from it."
 )
 CLASSES = (
@@ -103,7 +102,8 @@ def figures(model: str, names: Sequence[str], report: Report) -> str:
     if not drawn:
         return ""
     rest = "".join(figure(*one) for one in drawn[1:])
-    more = folded(f"The same for {', '.join(one[0] for one in drawn[1:])}", rest) if rest else ""
+    others = f"{len(drawn) - 1} other scores" if len(drawn) > 2 else "".join(one[0] for one in drawn[1:])
+    more = folded(f"The same for {others}", rest) if rest else ""
     return figure(*drawn[0]) + more
 
 

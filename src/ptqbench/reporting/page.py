@@ -34,7 +34,7 @@ COLUMNS = (
     "10⁹, of the weights as served; the cache of keys and values comes on top. "
 )
 KL = "KL: how far the predictions are from the float model's, mean over windows ± standard error; lower is better."
-ACROSS = "Bytes against what is comparable over models; the lines are frontiers."
+ACROSS = "Bytes against what is comparable over models, all cells whatever the filters; the lines are frontiers."
 FAMILY = (
     "Is a larger model at fewer bits better than a smaller one at more? Each line is one model's frontier, over the "
     "bytes of the packed checkpoint. The tables take every cell on the smaller model's frontier, and the best of the "
