@@ -74,7 +74,7 @@ def provenance_section(
         named = escape(f"{row['method']} {row['scheme']}, {row['calibration']}")
         title = f'{named} <span class="soft">{_flags(row)}</span>'
         parts.append(
-            f'<details class="cell" id="{escape(anchor(cell))}">'
+            f'<details class="cell" id="{escape(anchor(cell))}" data-of="{escape(f"{cell[2]} {cell[3]}")}">'
             f"<summary>{title}</summary>{definitions(told)}{evaluations}</details>"
         )
     return "".join(parts)

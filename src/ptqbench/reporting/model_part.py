@@ -23,8 +23,8 @@ from ptqbench.spec import FLOAT_METHOD
 NARROW = {"width": 390.0, "height": 400.0}  # of the figure on a phone, whose text is not to shrink
 LEGEND = (
     "Each entry is the score, then its difference to the float model ± the standard error of that difference "
-    "(of the same windows or documents). * : the 95 % interval excludes no difference; one in twenty does so by chance. ◆ : best of its column; ≈ : cannot "
-    "be told from it."
+    "(of the same windows or documents). * : the 95 % interval excludes no difference; one in twenty does so by "
+    "chance. ◆ : best of its column; ≈ : cannot be told from it."
 )
 CLASSES = (
     "The least loss that a class reaches, beside classes that search the same range and are calibrated alike; a column "

@@ -147,6 +147,11 @@ function bindings() {
   for (const link of document.querySelectorAll('a[href^="#cell-"]'))
     if (!link.closest('#summary, .answer, [id^=limits]'))
       links.get(decodeURIComponent(link.getAttribute('href').slice(1)))?.push(link.closest('td, th') ?? link);
+  for (const fold of document.querySelectorAll('section[data-model] .cell')) {
+    const model = fold.closest('section').dataset.model;
+    const of = cell => cell.model === model && `${cell.method} ${cell.scheme}` === fold.dataset.of;
+    if (!links.has(fold.id)) links.get(data.cells.find(of)?.anchor)?.push(fold);  // another seed's
+  }
   return links;
 }
 
