@@ -12,9 +12,7 @@ is of single problems. Five minutes on one core.
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from torch import Tensor
 from ptqbench.drive.cell import Cell
 from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.manifest import load
+from ptqbench.methods.composition import made
 from ptqbench.methods.problem import Problem
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.numbers.grid import Grid
@@ -39,11 +38,6 @@ GRIDS = {
 }
 RANGES = ("minmax", "mse", "search")
 WIDTHS, ROWS = (256, 512, 1024), 64
-
-
-def bounds_of(name: str) -> partial:
-    module = importlib.import_module(f"ptqbench.methods.ranges.{name}")
-    return partial(module.bounds, **module.DEFAULTS)
 
 
 def loss(problem: Problem, block: int) -> float:
@@ -69,7 +63,7 @@ def loss(problem: Problem, block: int) -> float:
 
 def compare(weight: Tensor, hessian: Tensor, grid: Grid, chosen: str) -> tuple[float, float, float]:
     """The losses of ``given``, ``block`` and ``current``: in plain GPTQ they differ by the size of its blocks alone."""
-    problem = Problem(weight.double(), hessian.double(), grid, bounds_of(chosen))
+    problem = Problem(weight.double(), hessian.double(), grid, made("ranges", {"name": chosen}).bounds)
     width = grid.width(len(hessian))
     given, block, current = (loss(problem, size) for size in (len(hessian), max(BLOCK, width), width))
     return given, block, current

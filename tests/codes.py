@@ -23,7 +23,7 @@ def quantized(m: int, n: int, bits: int, group_size: int, symmetric: bool) -> Qu
     problem = make_problem(m, n, grid, dtype=torch.float32)
     problem.weight[0] = problem.weight[0].abs() + 0.1  # a zero-point at the end of its range
     problem.weight[1] *= -1e-7  # scales at float16's smallest normal
-    rounded = gptq.round_site(problem, **gptq.DEFAULTS)
+    rounded = gptq.Gptq().round_site(problem)
     codes, zero = rounded.codes.to(torch.uint8), rounded.zero.to(torch.uint8)
     return QuantizedLinear(codes, rounded.scale, zero, bits, symmetric)
 

@@ -9,6 +9,8 @@ from ptqbench.methods.problem import Bounds, Problem, Rounded
 from ptqbench.methods.ranges import minmax
 from ptqbench.numbers.grid import Grid
 
+FULL_RANGE = minmax.Minmax().bounds
+
 
 def inputs(n: int, tokens: int, seed: int = 0) -> Tensor:
     """Correlated inputs with a few large channels, float64 ``[tokens, n]``."""
@@ -27,7 +29,7 @@ def make_problem(
     n: int,
     grid: Grid,
     tokens: int | None = None,
-    bounds: Bounds = minmax.bounds,
+    bounds: Bounds = FULL_RANGE,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Problem:

@@ -32,7 +32,7 @@ def check(bench: Bench) -> None:
     block = cell.state_of(0, tensors, found)
     for place in (each for each in block.sites if each.linears):
         weight = block.stacked(place)[:4096]
-        whole = Problem(weight, block.statistics[place.name].hessian, bench.grid, minmax.bounds)
+        whole = Problem(weight, block.statistics[place.name].hessian, bench.grid, minmax.Minmax().bounds)
         diagonal = whole.hessian.diagonal()
         order = processing_order(diagonal, True)
         factor = upper_factor(whole.hessian, order, diagonal, 0.01)

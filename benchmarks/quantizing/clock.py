@@ -13,10 +13,10 @@ import torch
 
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.drive import propagate, site
-from ptqbench.methods import problem, state
+from ptqbench.methods import problem, rotate, state
 from ptqbench.methods.basis import SiteBasis
 from ptqbench.methods.rounding import gptq, ldlq
-from ptqbench.methods.transforms import rotation_hadamard, salience
+from ptqbench.methods.transforms import salience
 from ptqbench.models import collect
 from ptqbench.statistics import hessian, magnitude, moments
 
@@ -29,7 +29,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "rounding": [(gptq, "solve"), (ldlq, "solve"), (ldlq, "greedy_pass")],
     "range": [(problem.Problem, "fit")],
     "candidates": [(salience, "scaled_error"), (salience, "scaled_half")],
-    "rotations": [(rotation_hadamard, "rotate_block")],
+    "rotations": [(rotate, "rotate_block")],
     "basis": [(SiteBasis, "forward"), (SiteBasis, "second_moment")],
     "dequantize": [(QuantizedLinear, "dequantize")],
     "losses": [(module, "proxy_loss") for module in (gptq, ldlq, site, salience)] + [(salience, "correlated")],

@@ -50,7 +50,7 @@ def floor(bench: Bench) -> None:
         factor = upper_factor(square, order, diagonal, 0.01)
         assert factor.upper is not None
         linear, pivots = feedback(factor.upper)
-        whole = Problem(torch.randn(m, n, device=device), square, bench.grid, minmax.bounds)
+        whole = Problem(torch.randn(m, n, device=device), square, bench.grid, minmax.Minmax().bounds)
         columns = solver.in_order(whole, order)
         rounding = clock(partial(solver.solve, columns, linear, pivots, whole, None, 128))
         products = clock(partial(trailing_products, columns.weight, linear))
@@ -111,7 +111,7 @@ def block_sizes(bench: Bench) -> None:
         factor = upper_factor(square, order, square.diagonal(), 0.01)
         assert factor.upper is not None
         linear, pivots = feedback(factor.upper)
-        whole = Problem(torch.randn(m, n, device=device), square, bench.grid, minmax.bounds)
+        whole = Problem(torch.randn(m, n, device=device), square, bench.grid, minmax.Minmax().bounds)
         columns = solver.in_order(whole, order)
         for size, panel in product((64, 128, 256), (4, 8, 16)):
             solver.PANEL = panel

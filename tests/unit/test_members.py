@@ -29,6 +29,25 @@ def test_literals_are_declarations(folder: Path) -> None:
     assert members.members("things") == {"one": {"STRATEGY": "x", "DEFAULTS": {"a": 1}}}
 
 
+def test_a_class_named_after_the_file_declares_parameters(folder: Path) -> None:
+    (folder / "one_two.py").write_text(
+        "class Other:\n    STRATEGY = 'y'\nclass OneTwo(Range):\n    STRATEGY: ClassVar = 'x'\n"
+        "    NEEDS: ClassVar[Facts] = {'a': {}}\n"
+        "    damp: float = parameter(0.1, minimum=0)\n    width: int | None = parameter(None)\n"
+        "    kind: Literal['a', 'b'] = parameter('a')\n    other: int = 3\n"
+    )
+    assert members.members("things")["one_two"] == {
+        "STRATEGY": "x",
+        "NEEDS": {"a": {}},
+        "DEFAULTS": {"damp": 0.1, "width": None, "kind": "a"},
+        "PARAMETERS": {
+            "damp": {"type": "number", "minimum": 0},
+            "width": {"type": ["integer", "null"]},
+            "kind": {"enum": ["a", "b"]},
+        },
+    }
+
+
 def test_an_unknown_member(folder: Path) -> None:
     (folder / "nearest.py").write_text("")
     assert members.declared("things", "nearest", "x") == {}

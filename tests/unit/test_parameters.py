@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import dataclasses
 import math
 import random
 import re
@@ -17,20 +17,25 @@ from soak import SOAK, count
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.errors import LONGEST, UserError
-from ptqbench.members import PACKAGE, folder_of, members
+from ptqbench.members import members
+from ptqbench.methods.composition import made
+from ptqbench.methods.contracts import (
+    BlockTransform,
+    Learner,
+    Range,
+    Rounding,
+    SiteTransform,
+    StreamTransform,
+    WeightTransform,
+)
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.numbers.grid import scheme_grid
 from ptqbench.recipe import FOLDERS, normalize
 
-# what the drivers give a member's functions besides its parameters
-GIVEN = {
-    "bounds": {"weight", "grid", "hessian"},
-    "round_site": {"problem"},
-    "learn": {"block", "state", "inputs", "targets", "grid", "ends"},
-    "apply": {"state", "grid", "prepared"},
-    "basis": {"state", "site", "before"},
-    "reshape": {"problem"},
-    "prepare": {"cell"},
+CONTRACTS = {
+    "transform": (BlockTransform, SiteTransform, StreamTransform, WeightTransform),
+    "range": (Range, Learner),
+    "rounding": (Rounding,),
 }
 LOOPS = ("steps", "iterations", "epochs")
 KEYWORDS = {"type", "enum", "minimum", "exclusiveMinimum", "maximum"}
@@ -57,16 +62,16 @@ def refusal(stage: str, name: str, key: str, value: Any) -> str | None:
 
 
 @pytest.mark.parametrize(("stage", "name"), MEMBERS)
-def test_every_parameter_of_a_members_functions_is_declared(stage: str, name: str) -> None:
-    tree = ast.parse((PACKAGE / folder_of(FOLDERS[stage]) / f"{name}.py").read_text(encoding="utf-8"))
+def test_the_planner_reads_what_the_code_has(stage: str, name: str) -> None:
     declared = members(FOLDERS[stage])[name]
-    given = {key: value for key, value in GIVEN.items() if key != "learn" or stage != "transform"}
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in given]
-    assert functions
-    for function in functions:
-        arguments = {argument.arg for argument in function.args.args}
-        assert arguments - GIVEN[function.name] == set(declared["PARAMETERS"])
+    member = made(FOLDERS[stage], {"name": name})
+    assert isinstance(member, CONTRACTS[stage])
+    assert {field.name: field.default for field in dataclasses.fields(member)} == declared["DEFAULTS"]
     assert list(declared["PARAMETERS"]) == list(declared["DEFAULTS"])
+    known = {key for kind in type(member).__mro__ for key in vars(kind) if key.isupper()}
+    own = {key: value for key, value in vars(type(member)).items() if key.isupper()}
+    assert own == {key: value for key, value in declared.items() if key in own}
+    assert set(own) <= {key for kind in type(member).__mro__[1:] for key in vars(kind)} & known
 
 
 @pytest.mark.parametrize(("stage", "name", "key"), PARAMETERS)

@@ -165,7 +165,7 @@ def test_the_code_of_one_kind_of_evaluation(clone: Clone) -> None:
 def test_new_files_that_nothing_uses(clone: Clone) -> None:
     for folder in ("methods/rounding", "methods/transforms", "methods/ranges", "models/adapters"):
         members = clone.root / "src/ptqbench" / folder
-        (members / "unused.py").write_text('MODEL_TYPES = ("none",)\nDEFAULTS: dict = {}\n')
+        (members / "unused.py").write_text('MODEL_TYPES = ("none",)\n')
     assert clone.stale() == set()
 
 

@@ -12,8 +12,9 @@ from ptqbench.artifacts.cell import QuantizedCell
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.diagnosis import measures
 from ptqbench.drive.cell import Cell
-from ptqbench.methods.basis import SiteBasis, site_basis
-from ptqbench.methods.lookup import member, module_of
+from ptqbench.methods.basis import SiteBasis
+from ptqbench.methods.composition import name_of
+from ptqbench.methods.contracts import BlockTransform, SiteTransform, StreamTransform
 from ptqbench.methods.state import BlockState
 from ptqbench.models.adapter import Site
 
@@ -57,15 +58,14 @@ def transform_rows(cell: Cell, state: BlockState) -> list[Row]:
     """One row per linear before any transform and after each; ``state`` is left as the last one leaves it."""
     rows = look(cell, state, "none", {})
     inside = []
-    for settings, prepared in zip(cell.recipe["transform"], cell.prepared, strict=True):
-        module = module_of("transforms", settings)
-        if hasattr(module, "apply"):
-            member("transforms", settings, "apply")(state, cell.grid, **prepared)
-            rows += look(cell, state, settings["name"], {})
-        if hasattr(module, "basis"):
-            inside.append(settings["name"])
+    for transform in cell.composition.transforms:
+        if isinstance(transform, BlockTransform | StreamTransform):
+            cell.apply(transform, state)
+            rows += look(cell, state, name_of(transform), {})
+        if isinstance(transform, SiteTransform):
+            inside.append(name_of(transform))
     if inside:
-        bases = {site.name: site_basis(state, site, cell.recipe) for site in state.sites}
+        bases = {site.name: cell.composition.basis(state, site) for site in state.sites}
         rows += look(cell, state, " + ".join(inside), bases)
     return rows
 

@@ -15,7 +15,9 @@ from ptqbench.drive.records import settle
 from ptqbench.drive.site import QuantizedBlock, nearest_losses, quantize_site
 from ptqbench.drive.traffic import read_statistics
 from ptqbench.linalg.factor import trusting
-from ptqbench.methods.lookup import member, module_of
+from ptqbench.methods.composition import Composition, name_of
+from ptqbench.methods.contracts import BlockTransform, Record, StreamTransform, Transform
+from ptqbench.methods.rotate import Rotations, rotate_outside
 from ptqbench.methods.state import BlockState
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.shown import Calibration
@@ -47,7 +49,8 @@ class Cell:
         self.statistics, self.device = statistics, device
         self.n_blocks = checkpoint.n_blocks
         self.span = range(self.n_blocks)  # the blocks to quantize
-        self.prepared: list[dict[str, Any]] = []
+        self.composition = Composition.of(recipe)
+        self.rotations: Rotations | None = None  # of the residual stream, once it is prepared
         self.calibration = calibration
         self.check: Callable[[Path], None] = lambda file: None  # that a statistics file is whole, before it is read
         self.widths: dict[tuple[int, str], int] = {}  # bits of sites, where they are not the grid's
@@ -64,10 +67,10 @@ class Cell:
         return range(self.checkpoint.adapter.tower_blocks, self.n_blocks)
 
     def prepare(self) -> None:
-        """Let transforms that need the whole model (rotations) do their part once."""
-        for settings in self.recipe["transform"]:
-            has = hasattr(module_of("transforms", settings), "prepare")
-            self.prepared.append({"prepared": member("transforms", settings, "prepare")(self)} if has else {})
+        """Let the transform that needs the whole model (a rotation of the stream) do its part once."""
+        for transform in self.composition.transforms:
+            if isinstance(transform, StreamTransform):
+                self.rotations = transform.rotations(self)
 
     def state(self, index: int) -> BlockState:
         """A block as the float model has it, with the shared statistics."""
@@ -101,21 +104,25 @@ class Cell:
         """Apply the recipe's block transforms in order; returns their records."""
         state.nearest_loss = nearest_losses(state, state.sites, self.grid)
         records = []
-        for settings, prepared in zip(self.recipe["transform"], self.prepared, strict=True):
-            if hasattr(module_of("transforms", settings), "apply"):
-                found = member("transforms", settings, "apply")(state, self.grid, **prepared)
-                records += [{"block": state.index, "transform": settings["name"], **record} for record in found]
+        for transform in self.composition.transforms:
+            found = self.apply(transform, state)
+            records += [{"block": state.index, "transform": name_of(transform), **record} for record in found]
         return records
 
+    def apply(self, transform: Transform, state: BlockState) -> list[Record]:
+        """Let one transform act on a block, if it is of a kind that does."""
+        if isinstance(transform, StreamTransform):
+            assert self.rotations is not None, "a cell that is not prepared"
+            return self.rotations.apply(state)
+        return transform.apply(state, self.grid) if isinstance(transform, BlockTransform) else []
+
     def outside(self) -> Outside:
-        """What the recipe's transforms change outside the blocks."""
-        result = Outside()
-        for settings, prepared in zip(self.recipe["transform"], self.prepared, strict=True):
-            module = module_of("transforms", settings)
-            if hasattr(module, "outside"):
-                result.tensors = result.tensors or self._outside_tensors()
-                result.config |= module.outside(result.tensors, self.checkpoint.adapter, **prepared)
-        return result
+        """What a rotation of the stream changes outside the blocks."""
+        if self.rotations is None:
+            return Outside()
+        tensors = self._outside_tensors()
+        config = rotate_outside(tensors, self.checkpoint.adapter, self.rotations.r1)
+        return Outside(tensors, config)
 
     def blocks(
         self, source: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]] | None = None
@@ -139,7 +146,7 @@ class Cell:
         """All sites of a block, rounded."""
         result = QuantizedBlock()
         for site in state.sites:
-            quantize_site(state, site, self.recipe, state.grids.get(site.name, self.grid), result)
+            quantize_site(state, site, self.composition, state.grids.get(site.name, self.grid), result)
         return result
 
     def stored(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:

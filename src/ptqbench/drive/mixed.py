@@ -23,7 +23,7 @@ from ptqbench.linalg.divergence import divergence
 from ptqbench.linalg.knapsack import Option, allocate
 from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.methods.problem import Problem, nearest
-from ptqbench.methods.ranges import minmax
+from ptqbench.methods.ranges.minmax import Minmax
 from ptqbench.methods.state import BlockState
 from ptqbench.models.experts import weight_view
 from ptqbench.numbers.grid import Grid
@@ -79,7 +79,7 @@ def importance(cell: Cell, model: nn.Module, bits: int) -> dict[Place, float]:
 
 def nearest_weight(state: BlockState, linear: str, site: str, grid: Grid) -> Tensor:
     """A weight ``[m, n]`` rounded to nearest on its full range."""
-    plain = nearest(Problem(state.weight(linear), state.statistics[site].hessian, grid, minmax.bounds))
+    plain = nearest(Problem(state.weight(linear), state.statistics[site].hessian, grid, Minmax().bounds))
     return grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1)).flatten(1)
 
 

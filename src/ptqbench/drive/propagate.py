@@ -17,9 +17,10 @@ from ptqbench.drive.site import QuantizedBlock, nearest_losses, quantize_site
 from ptqbench.drive.traffic import read_statistics
 from ptqbench.linalg.orthogonal import Rotation, turn, turn_back
 from ptqbench.methods.basis import SiteBasis
-from ptqbench.methods.learned import Ends, Learned, full_range, range_ends
-from ptqbench.methods.lookup import member, module_of
+from ptqbench.methods.composition import name_of
+from ptqbench.methods.contracts import Learner
 from ptqbench.methods.state import BlockState
+from ptqbench.methods.trained import Ends, Trained, full_range, range_ends
 from ptqbench.models.adapter import Site, stages
 from ptqbench.models.collect import collect_stage, showing, watching
 from ptqbench.models.experts import routed_alike, weight_view
@@ -95,7 +96,7 @@ class PropagatedCell(Cell):
             for stage in stages(state.sites):
                 self._refresh(state, stage, block, exact, streams)
                 for site in stage:
-                    quantize_site(state, site, self.recipe, self.grid, result, learned)
+                    quantize_site(state, site, self.composition, self.grid, result, learned)
                 for linear in (linear for site in stage for linear in site.linears):
                     weight_view(block, linear).copy_(result.linears[linear].dequantize())
             advance(block, streams.quantized)
@@ -107,20 +108,14 @@ class PropagatedCell(Cell):
             yield result, records
 
     @property
-    def _learns(self) -> bool:
-        stages = (("ranges", "range"), ("rounding", "rounding"))
-        return any(hasattr(module_of(folder, self.recipe[stage]), "learn") for folder, stage in stages)
-
-    @property
     def _looks_before(self) -> bool:
         """Whether anything needs the block's statistics before its first site is rounded."""
-        learns_rounding = hasattr(module_of("rounding", self.recipe["rounding"]), "learn")
-        return learns_rounding or bool(self.recipe["transform"])
+        return isinstance(self.composition.rounding, Learner) or bool(self.composition.transforms)
 
     @property
     def _follows_float(self) -> bool:
         """Whether anything needs the float model's hidden states as well."""
-        return self._learns or getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False)
+        return self.composition.learner is not None or self.composition.rounding.BOTH_STREAMS
 
     def _sites(self, index: int) -> tuple[Site, ...]:
         return self.checkpoint.adapter.sites(self.checkpoint.config, index)
@@ -136,27 +131,26 @@ class PropagatedCell(Cell):
         state.statistics |= read_statistics(found, stage, self.device, "quantized prefix")
         if not self._looks_before:
             state.nearest_loss |= nearest_losses(state, stage, self.grid)
-        if getattr(module_of("rounding", self.recipe["rounding"]), "BOTH_STREAMS", False):
+        if self.composition.rounding.BOTH_STREAMS:
             assert exact is not None
             for name, cross in cross_moments(block, exact, stage, streams).items():
                 state.statistics[name].cross = (1 - state.statistics[name].prior) * cross
 
     def _learn(
         self, block: nn.Module, state: BlockState, streams: Streams, targets: list[Tensor]
-    ) -> tuple[Learned | None, list[dict[str, Any]]]:
+    ) -> tuple[Trained | None, list[dict[str, Any]]]:
         """Ranges or roundings that are trained on the block's output."""
-        for folder, stage in (("ranges", "range"), ("rounding", "rounding")):
-            settings = self.recipe[stage]
-            if hasattr(module_of(folder, settings), "learn"):
-                learn = member(folder, settings, "learn")
-                start = self._start(state, learns_range=stage == "range")
-                learned: Learned = learn(block, state, streams.quantized, targets, self.grid, start)
-                return learned, [{"block": state.index, stage: settings["name"], **learned.record}]
-        return None, []
+        learner = self.composition.learner
+        if learner is None:
+            return None, []
+        stage = "range" if learner is self.composition.range else "rounding"
+        start = self._start(state, learns_range=stage == "range")
+        learned = learner.learn(block, state, streams.quantized, targets, self.grid, start)
+        return learned, [{"block": state.index, stage: name_of(learner), **learned.record}]
 
     def _start(self, state: BlockState, learns_range: bool) -> Ends:
         """Where learning starts: the full range for a learned range, the range member's choice for learned rounding."""
-        bounds = None if learns_range else member("ranges", self.recipe["range"], "bounds")
+        bounds = None if learns_range else self.composition.bounds
         ends: Ends = {}
         for site in state.sites:
             basis = SiteBasis(state.channel_scale.get(site.name))
@@ -176,8 +170,8 @@ def copies(inputs: list[BlockInput]) -> list[BlockInput]:
 
 def rotation_of(cell: Cell, block: int) -> Rotation | None:
     """The rotation of the residual stream that a block reads, on the cell's device."""
-    found = (prepared.get("prepared", {}) for prepared in cell.prepared)
-    return next((one["r1"].to(cell.device) for one in found if "r1" in one and block in one["blocks"]), None)
+    found = cell.rotations
+    return found.r1.to(cell.device) if found is not None and block in found.blocks else None
 
 
 def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:

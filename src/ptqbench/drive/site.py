@@ -13,11 +13,10 @@ from ptqbench.drive.records import Clock
 from ptqbench.drive.traffic import traffic
 from ptqbench.kernels.scaled import scaled_error
 from ptqbench.linalg.proxy import proxy_loss
-from ptqbench.methods.basis import site_basis
-from ptqbench.methods.learned import Learned
-from ptqbench.methods.lookup import member, module_of
-from ptqbench.methods.problem import Problem, Rounded
+from ptqbench.methods.composition import Composition
+from ptqbench.methods.problem import Problem, nearest
 from ptqbench.methods.state import BlockState
+from ptqbench.methods.trained import Trained
 from ptqbench.models.adapter import Site
 from ptqbench.numbers.grid import Grid, at_limits
 
@@ -41,10 +40,10 @@ class QuantizedBlock:
 def quantize_site(
     state: BlockState,
     site: Site,
-    recipe: dict[str, Any],
+    composition: Composition,
     grid: Grid,
     result: QuantizedBlock,
-    learned: Learned | None = None,
+    learned: Trained | None = None,
 ) -> None:
     """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before.
 
@@ -56,19 +55,18 @@ def quantize_site(
     clock = Clock(state.device)
     weights = {linear: state.weight(linear) for linear in site.linears}
     statistics = state.statistics[site.name]
-    basis = site_basis(state, site, recipe)
+    basis = composition.basis(state, site)
     problem = Problem(
         weight=torch.cat([basis.forward(linear, weight) for linear, weight in weights.items()]),
         hessian=basis.second_moment(statistics.hessian),
         grid=grid,
-        bounds=None if learned else member("ranges", recipe["range"], "bounds"),
+        bounds=None if learned else composition.bounds,
         fixed=_stacked(learned, site),
         offset=torch.cat([learned.offset[name] for name in site.linears]) if learned and learned.offset else None,
         cross=None if statistics.cross is None else basis.second_moment(statistics.cross),
     )
-    rounding = recipe["rounding"] if statistics.tokens else {"name": "nearest"}
-    reshaped = reshape(problem, recipe)
-    rounded: Rounded = member("rounding", rounding, "round_site")(reshaped)
+    reshaped = composition.reshaped(problem)
+    rounded = composition.rounding.round_site(reshaped) if statistics.tokens else nearest(reshaped)
     # a rotation of outputs moves loss between a linear's rows, and leaves their sum
     rows_count = not basis.trivial and any(linear in state.row_scale for linear in site.linears)
     taken = None if rows_count or reshaped is not problem else rounded.losses
@@ -128,15 +126,7 @@ def nearest_losses(state: BlockState, sites: tuple[Site, ...], grid: Grid) -> di
     return found
 
 
-def reshape(problem: Problem, recipe: dict[str, Any]) -> Problem:
-    """Let transforms that change the weight itself (MagR) act on what is about to be rounded."""
-    for settings in recipe["transform"]:
-        if hasattr(module_of("transforms", settings), "reshape"):
-            problem = replace(problem, weight=member("transforms", settings, "reshape")(problem))
-    return problem
-
-
-def _stacked(learned: Learned | None, site: Site) -> tuple[Tensor, Tensor] | None:
+def _stacked(learned: Trained | None, site: Site) -> tuple[Tensor, Tensor] | None:
     if learned is None:
         return None
     low, high = zip(*(learned.bounds[linear] for linear in site.linears), strict=True)

@@ -115,6 +115,11 @@ Orthogonal = Hadamard | Kronecker
 Rotation = Tensor | Hadamard | Kronecker
 
 
+def as_matrix(rotation: Rotation) -> Tensor:
+    """A rotation as its matrix."""
+    return rotation if isinstance(rotation, Tensor) else rotation.matrix()
+
+
 def turn(x: Tensor, rotation: Rotation) -> Tensor:
     """``x @ R``; a matrix of a smaller order than the last axis turns it block by block."""
     if isinstance(rotation, Tensor):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.linalg.orthogonal import Orthogonal
-from ptqbench.methods.lookup import member, module_of
-from ptqbench.methods.state import BlockState
-from ptqbench.models.adapter import Site
 from ptqbench.numbers.grid import Grid
 
 
@@ -52,12 +48,3 @@ class SiteBasis:
             right=self.right,
             left=self.left.get(linear),
         )
-
-
-def site_basis(state: BlockState, site: Site, recipe: dict[str, Any]) -> SiteBasis:
-    """The basis that a recipe's site transforms choose, after scales that folded nowhere."""
-    basis = SiteBasis(state.channel_scale.get(site.name))
-    for settings in recipe["transform"]:
-        if hasattr(module_of("transforms", settings), "basis"):
-            basis = member("transforms", settings, "basis")(state, site, basis)
-    return basis

@@ -34,7 +34,7 @@ def test_as_they_come_nothing_moves() -> None:
 
 def test_one_group_is_fitted_as_all_are() -> None:
     def clipped(weight: torch.Tensor, grid: Grid, hessian: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        return search.bounds(weight, grid, hessian, steps=20, largest_shrink=0.5)
+        return search.Search(steps=20, largest_shrink=0.5).bounds(weight, grid, hessian)
 
     problem = make_problem(5, 16, Grid(2, 4), bounds=clipped)
     scale, zero = problem.fit()
@@ -47,7 +47,7 @@ def test_one_group_is_fitted_as_all_are() -> None:
 
 def test_fixed_bounds_are_kept() -> None:
     plain = make_problem(3, 8, Grid(3, 4))
-    low, high = minmax.bounds(plain.grid.grouped(plain.weight), plain.grid, None)
+    low, high = minmax.Minmax().bounds(plain.grid.grouped(plain.weight), plain.grid, None)
     fixed = Problem(plain.weight, plain.hessian, plain.grid, None, (low / 2, high / 2))
     expected = plain.grid.from_bounds(low / 2, high / 2)
     assert all(torch.equal(a, b) for a, b in zip(fixed.fit(), expected, strict=True))

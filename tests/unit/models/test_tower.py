@@ -154,7 +154,8 @@ def test_a_rotation_is_left_out_of_the_tower_and_that_is_recorded(model: tuple[P
     cell = cell_of(model, {"transform": {"rotation": "hadamard"}, "rounding": "gptq"})
     notes = [note for _, records in quantized(cell) for note in records]
     assert {note["block"] for note in notes if "LayerNorm" in note.get("left_out", "")} == {0, 1}
-    assert [found is None for found in cell.prepared[0]["prepared"]["r2"]] == [True, True, False, False]
+    assert cell.rotations is not None
+    assert [found is None for found in cell.rotations.r2] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("name", WEIGHTS_ONLY)

@@ -113,11 +113,11 @@ def test_symmetric_range_is_mirrored_whatever_the_sign() -> None:
 def test_two_bit_symmetric_reaches_its_lowest_code_only_with_a_narrower_range() -> None:
     """The full range ends half a step above the lowest code: in practice such a grid has three values."""
     grid, weight = Grid(2, -1, True), torch.linspace(-1.0, 1.0, 33).view(1, 1, 33)
-    scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(*minmax.bounds(weight, grid, None)))
+    scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(*minmax.Minmax().bounds(weight, grid, None)))
     codes = grid.encode(weight, scale, zero)
     assert set(codes.flatten().tolist()) == {1, 2, 3}
     assert (grid.decode(codes, scale, zero) - weight).abs().max() <= scale.item() / 2
-    scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(*mse.bounds(weight, grid, None, **mse.DEFAULTS)))
+    scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(*mse.Mse().bounds(weight, grid, None)))
     assert set(grid.encode(weight, scale, zero).flatten().tolist()) == {0, 1, 2, 3}
 
 

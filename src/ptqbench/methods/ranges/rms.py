@@ -9,30 +9,34 @@ which incoherent ones resemble: 1.49 at 2 bits, 2.05 at 3, 2.51 at 4.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from ptqbench.methods.contracts import Facts, Range, parameter
 from ptqbench.numbers.grid import Grid
 
-STRATEGY = None
-BREAKS: dict = {"plain_linears": {"zero": "half_integer"}}
-DEFAULTS = {"reach": None, "zero": "half_integer"}
-PARAMETERS = {
-    "reach": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 100},
-    "zero": {"enum": ["half_integer", "integer"]},
-}
 
+@dataclass(frozen=True)
+class Rms(Range):
+    """``reach`` root mean squares either way; None: what suits the bit-width."""
 
-def bounds(weight: Tensor, grid: Grid, hessian: Tensor | None, reach: float | None, zero: str) -> tuple[Tensor, Tensor]:
-    """``± reach · rms`` of each row or group over live columns (whose input was not always 0), ``[m, groups]``."""
-    square = weight.square()
-    power = square.mean(-1)
-    if hessian is not None:
-        live = hessian.diagonal(dim1=-2, dim2=-1) != 0
-        power = (square * live).mean(-1) / (live.sum(-1).clamp(min=1) / live.shape[-1])
-    size = (reach or normal_reach(grid.bits)) * power.sqrt()
-    return -size, size
+    BREAKS: ClassVar[Facts] = {"plain_linears": {"zero": "half_integer"}}
+
+    reach: float | None = parameter(None, exclusiveMinimum=0, maximum=100)
+    zero: Literal["half_integer", "integer"] = parameter("half_integer")
+
+    def bounds(self, weight: Tensor, grid: Grid, hessian: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``± reach · rms`` of each row or group over live columns (whose input was not always 0), ``[m, groups]``."""
+        square = weight.square()
+        power = square.mean(-1)
+        if hessian is not None:
+            live = hessian.diagonal(dim1=-2, dim2=-1) != 0
+            power = (square * live).mean(-1) / (live.sum(-1).clamp(min=1) / live.shape[-1])
+        size = (self.reach or normal_reach(grid.bits)) * power.sqrt()
+        return -size, size
 
 
 @lru_cache

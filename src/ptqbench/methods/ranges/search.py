@@ -7,24 +7,25 @@ leaves q and k unclipped, because it ignores the groups' correlation; so does th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from ptqbench.kernels.clip import best_shrinks
+from ptqbench.methods.contracts import Range, parameter
 from ptqbench.numbers.grid import Grid
 
-STRATEGY = None
-DEFAULTS = {"steps": 20, "largest_shrink": 0.5}
-PARAMETERS = {
-    "steps": {"type": "integer", "minimum": 1, "maximum": 10000},
-    "largest_shrink": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-}
 
+@dataclass(frozen=True)
+class Search(Range):
+    """The shrink of least output error, ``largest_shrink`` at most, in ``steps`` of the range."""
 
-def bounds(
-    weight: Tensor, grid: Grid, hessian: Tensor | None, steps: int, largest_shrink: float
-) -> tuple[Tensor, Tensor]:
-    """``(low, high)`` ``[m, groups]`` of ``weight [m, groups, width]``; ``hessian [groups, width, width]``."""
-    assert hessian is not None
-    shrinks = [1 - step / steps for step in range(max(1, round(largest_shrink * steps)))]
-    kept = best_shrinks(weight, grid, hessian, shrinks)
-    return weight.amin(-1) * kept, weight.amax(-1) * kept
+    steps: int = parameter(20, minimum=1, maximum=10000)
+    largest_shrink: float = parameter(0.5, exclusiveMinimum=0, maximum=1)
+
+    def bounds(self, weight: Tensor, grid: Grid, hessian: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``(low, high)`` ``[m, groups]`` of ``weight [m, groups, width]``; ``hessian [groups, width, width]``."""
+        assert hessian is not None
+        shrinks = [1 - step / self.steps for step in range(max(1, round(self.largest_shrink * self.steps)))]
+        kept = best_shrinks(weight, grid, hessian, shrinks)
+        return weight.amin(-1) * kept, weight.amax(-1) * kept

@@ -7,10 +7,14 @@ already rounded in its lazy updates, which makes its result depend on ``block_si
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from ptqbench.linalg.factor import inverse, upper_factor
+from ptqbench.methods.contracts import Rounding, parameter
 from ptqbench.methods.problem import (
     Problem,
     Rounded,
@@ -20,36 +24,38 @@ from ptqbench.methods.problem import (
     without_dead_columns,
 )
 
-STRATEGY = "compensation"
-PROPAGATES = True
-BOTH_STREAMS = True
-DEFAULTS = {"damp": 0.01, "act_order": True, "alpha": 0.25, "block_size": 128}
-PARAMETERS = {
-    "damp": {"type": "number", "minimum": 0, "maximum": 10},
-    "act_order": {"type": "boolean"},
-    "alpha": {"type": "number", "minimum": 0, "maximum": 1},
-    "block_size": {"type": "integer", "minimum": 1, "maximum": 65536},
-}
 
+@dataclass(frozen=True)
+class Gptaq(Rounding):
+    """As GPTQ; ``alpha`` is the share of the inputs' error that is corrected."""
 
-def round_site(problem: Problem, damp: float, act_order: bool, alpha: float, block_size: int) -> Rounded:
-    """Codes by GPTAQ on static groups; an unfactorable Hessian falls back to nearest rounding, recorded."""
-    assert problem.cross is not None
-    live, (diagonal, dead) = without_dead_columns(problem), live_diagonal(problem)
-    n = len(diagonal)
-    order = processing_order(diagonal, act_order)
-    order = torch.arange(n, device=diagonal.device) if order is None else order
-    factor = upper_factor(problem.hessian, order, diagonal, damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
-    if factor.upper is None:
-        return unfactorable(problem, record)
-    upper = inverse(factor.upper)
-    cross = problem.cross.masked_fill(problem.hessian.diagonal() == 0, 0.0)[order][:, order]
-    correction = alpha * (cross @ upper.T).triu(1) @ upper
-    scale, zero = live.fit()
-    groups = (order // live.grid.width(n)).tolist()
-    codes = solve(live.weight[:, order], upper, correction, live, groups, scale, zero, block_size)
-    return Rounded(codes[:, torch.argsort(order)], scale, zero, record)
+    STRATEGY: ClassVar = "compensation"
+    PROPAGATES: ClassVar = True
+    BOTH_STREAMS: ClassVar = True
+
+    damp: float = parameter(0.01, minimum=0, maximum=10)
+    act_order: bool = parameter(True)
+    alpha: float = parameter(0.25, minimum=0, maximum=1)
+    block_size: int = parameter(128, minimum=1, maximum=65536)
+
+    def round_site(self, problem: Problem) -> Rounded:
+        """Codes by GPTAQ on static groups; an unfactorable Hessian falls back to nearest rounding, recorded."""
+        assert problem.cross is not None
+        live, (diagonal, dead) = without_dead_columns(problem), live_diagonal(problem)
+        n = len(diagonal)
+        order = processing_order(diagonal, self.act_order)
+        order = torch.arange(n, device=diagonal.device) if order is None else order
+        factor = upper_factor(problem.hessian, order, diagonal, self.damp)
+        record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
+        if factor.upper is None:
+            return unfactorable(problem, record)
+        upper = inverse(factor.upper)
+        cross = problem.cross.masked_fill(problem.hessian.diagonal() == 0, 0.0)[order][:, order]
+        correction = self.alpha * (cross @ upper.T).triu(1) @ upper
+        scale, zero = live.fit()
+        groups = (order // live.grid.width(n)).tolist()
+        codes = solve(live.weight[:, order], upper, correction, live, groups, scale, zero, self.block_size)
+        return Rounded(codes[:, torch.argsort(order)], scale, zero, record)
 
 
 def solve(

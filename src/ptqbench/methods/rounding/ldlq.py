@@ -8,6 +8,9 @@ target before: not done here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -16,46 +19,52 @@ from ptqbench.linalg.factor import feedback, upper_factor
 from ptqbench.linalg.product import hold, product, put
 from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.methods.columns import Columns, block_of, in_order, row_losses, solve
+from ptqbench.methods.contracts import Rounding, parameter
 from ptqbench.methods.problem import Problem, Rounded, live_diagonal, ordered, processing_order, restored, unfactorable
 
-STRATEGY = "compensation"
-DEFAULTS = {"damp": 0.01, "act_order": False, "passes": 1, "block_size": None}
-PARAMETERS = {
-    "damp": {"type": "number", "minimum": 0, "maximum": 10},
-    "act_order": {"type": "boolean"},
-    "passes": {"type": "integer", "minimum": 0, "maximum": 100},
-    "block_size": {"type": ["integer", "null"], "minimum": 1, "maximum": 65536},
-}
 PANEL = 4  # blocks of a greedy pass between two products with all columns
 
 
-def round_site(problem: Problem, damp: float, act_order: bool, passes: int, block_size: int | None) -> Rounded:
-    """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
-    diagonal, dead = live_diagonal(problem)
-    order = processing_order(diagonal, act_order)
-    factor = upper_factor(problem.hessian, order, diagonal, damp)
-    record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
-    if factor.upper is None:
-        return unfactorable(problem, record)
-    columns = in_order(problem, order)
-    done = solve(columns, *feedback(factor.upper), problem, None, block_size)
-    codes, energies = done.codes, [done.energy.sum(dtype=torch.float64)]
-    factor.upper = None
-    damping = factor.damp * diagonal.mean()
-    if passes:
-        damped = problem.hessian.clone() if order is None else problem.hessian[order][:, order]
-        damped.diagonal().copy_(ordered(diagonal, order) + damping)
-    for index in range(passes):
-        codes = greedy_pass(columns, codes, damped, problem, block_size)
-        if index + 1 < passes:
-            energies.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
-    codes = restored(codes, order).T.contiguous()
-    grids = columns.grids()
-    losses, sizes = row_losses(problem, Rounded(codes, *grids))
-    if passes:
-        energies.append((losses + damping * sizes).sum())
-    record["greedy_losses"] = torch.stack(energies)  # before the first pass and after each, under the damped Hessian
-    return Rounded(codes, *grids, record, losses)
+@dataclass(frozen=True)
+class Ldlq(Rounding):
+    """As GPTQ, and ``passes`` greedy ones after it."""
+
+    STRATEGY: ClassVar = "compensation"
+
+    damp: float = parameter(0.01, minimum=0, maximum=10)
+    act_order: bool = parameter(False)
+    passes: int = parameter(1, minimum=0, maximum=100)
+    block_size: int | None = parameter(None, minimum=1, maximum=65536)
+
+    def round_site(self, problem: Problem) -> Rounded:
+        """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
+        diagonal, dead = live_diagonal(problem)
+        order = processing_order(diagonal, self.act_order)
+        factor = upper_factor(problem.hessian, order, diagonal, self.damp)
+        record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
+        if factor.upper is None:
+            return unfactorable(problem, record)
+        columns = in_order(problem, order)
+        done = solve(columns, *feedback(factor.upper), problem, None, self.block_size)
+        codes, energies = done.codes, [done.energy.sum(dtype=torch.float64)]
+        factor.upper = None
+        damping = factor.damp * diagonal.mean()
+        if self.passes:
+            damped = problem.hessian.clone() if order is None else problem.hessian[order][:, order]
+            damped.diagonal().copy_(ordered(diagonal, order) + damping)
+        for index in range(self.passes):
+            codes = greedy_pass(columns, codes, damped, problem, self.block_size)
+            if index + 1 < self.passes:
+                energies.append(proxy_loss((columns.weight - decode(columns, codes, problem)).T, damped).sum())
+        codes = restored(codes, order).T.contiguous()
+        grids = columns.grids()
+        losses, sizes = row_losses(problem, Rounded(codes, *grids))
+        if self.passes:
+            energies.append((losses + damping * sizes).sum())
+        record["greedy_losses"] = torch.stack(
+            energies
+        )  # before the first pass and after each, under the damped Hessian
+        return Rounded(codes, *grids, record, losses)
 
 
 def decode(columns: Columns, codes: Tensor, problem: Problem) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from ptqbench.methods.contracts import Rounding
 from ptqbench.methods.problem import Problem, Rounded, nearest
 
-STRATEGY = None
-DEFAULTS: dict = {}
-PARAMETERS: dict = {}
 
+@dataclass(frozen=True)
+class Nearest(Rounding):
+    """It has no parameters."""
 
-def round_site(problem: Problem) -> Rounded:
-    """Nearest codes on the fitted grid."""
-    return nearest(problem)
+    def round_site(self, problem: Problem) -> Rounded:
+        """Nearest codes on the fitted grid."""
+        return nearest(problem)

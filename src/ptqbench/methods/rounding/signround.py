@@ -7,79 +7,94 @@ and the best state is kept, so no block ends up worse.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from ptqbench.kernels.fake import soft_grid
-from ptqbench.methods.learned import Ends, Learned
+from ptqbench.methods.contracts import Facts, Learner, Rounding, parameter
 from ptqbench.methods.problem import Problem, Rounded
 from ptqbench.methods.state import BlockState
+from ptqbench.methods.trained import Ends, Trained
 from ptqbench.methods.training.descent import Best, Weights, apart, descend, flat, on_grid
 from ptqbench.models.stream import BlockInput
 from ptqbench.numbers.grid import Grid
 
-STRATEGY = "optimization"
-PROPAGATES = True
-NEEDS: dict = {"model_basis": {}, "model_weight": {}, "free_range": {}}
-DEFAULTS = {"iterations": 200, "batch_size": 8, "seed": 0}
-PARAMETERS = {
-    "iterations": {"type": "integer", "minimum": 1, "maximum": 100000},
-    "batch_size": {"type": "integer", "minimum": 1, "maximum": 65536},
-    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
-}
 CHECKS = 10  # how often the total loss is taken along the way
 
 
-def learn(
-    block: nn.Module,
-    state: BlockState,
-    inputs: list[BlockInput],
-    targets: list[Tensor],
-    grid: Grid,
-    ends: Ends,
-    iterations: int,
-    batch_size: int,
-    seed: int,
-) -> Learned:
-    """Train offsets ``V [m, n]`` and the factors of both ends ``[m, groups]`` of every linear on the block's output."""
-    linears = [linear for site in state.sites for linear in site.linears]
-    plain, ends = {linear: state.weight(linear) for linear in linears}, {linear: ends[linear] for linear in linears}
-    offset = {linear: torch.zeros_like(weight).requires_grad_() for linear, weight in plain.items()}
-    low, high = flat(ends)
-    factors = [torch.ones_like(end).requires_grad_() for end in (low, high)]
-    parameters = [*offset.values(), *factors]
+@dataclass(frozen=True)
+class Signround(Rounding, Learner):
+    """``iterations`` steps on batches of ``batch_size`` sequences."""
 
-    def drawn_in() -> tuple[Tensor, Tensor]:
-        return low * factors[0], high * factors[1]
+    STRATEGY: ClassVar = "optimization"
+    PROPAGATES: ClassVar = True
+    NEEDS: ClassVar[Facts] = {"model_basis": {}, "model_weight": {}, "free_range": {}}
 
-    def weights() -> Weights:
-        return on_grid(plain, soft_grid(*drawn_in(), grid), grid, state.scale_of, offset)
+    iterations: int = parameter(200, minimum=1, maximum=100000)
+    batch_size: int = parameter(8, minimum=1, maximum=65536)
+    seed: int = parameter(0, minimum=0, maximum=4294967295)
 
-    def update(step: int) -> None:
-        rate = (1 - step / iterations) / iterations
+    def learn(
+        self,
+        block: nn.Module,
+        state: BlockState,
+        inputs: list[BlockInput],
+        targets: list[Tensor],
+        grid: Grid,
+        ends: Ends,
+    ) -> Trained:
+        """Train offsets ``V [m, n]`` and factors of both ends ``[m, groups]`` of every linear on the block's output."""
+        linears = [linear for site in state.sites for linear in site.linears]
+        plain, ends = {linear: state.weight(linear) for linear in linears}, {linear: ends[linear] for linear in linears}
+        offset = {linear: torch.zeros_like(weight).requires_grad_() for linear, weight in plain.items()}
+        low, high = flat(ends)
+        factors = [torch.ones_like(end).requires_grad_() for end in (low, high)]
+        parameters = [*offset.values(), *factors]
+
+        def drawn_in() -> tuple[Tensor, Tensor]:
+            return low * factors[0], high * factors[1]
+
+        def weights() -> Weights:
+            return on_grid(plain, soft_grid(*drawn_in(), grid), grid, state.scale_of, offset)
+
+        def update(step: int) -> None:
+            rate = (1 - step / self.iterations) / self.iterations
+            with torch.no_grad():
+                for parameter in parameters:
+                    assert parameter.grad is not None
+                    parameter -= rate * parameter.grad.sign()
+                    parameter.grad = None
+                for value in offset.values():
+                    value.clamp_(-0.5, 0.5)
+                for factor in factors:
+                    factor.clamp_(0.5, 1.0)
+
+        best = Best(parameters)
+        descend(
+            block,
+            weights,
+            inputs,
+            targets,
+            update,
+            best,
+            self.batch_size,
+            self.iterations,
+            max(1, self.iterations // CHECKS),
+            self.seed,
+        )
         with torch.no_grad():
-            for parameter in parameters:
-                assert parameter.grad is not None
-                parameter -= rate * parameter.grad.sign()
-                parameter.grad = None
-            for value in offset.values():
-                value.clamp_(-0.5, 0.5)
-            for factor in factors:
-                factor.clamp_(0.5, 1.0)
+            bounds = apart(drawn_in(), ends)
+        fixed = {linear: value.detach() for linear, value in offset.items()}
+        return Trained(bounds, fixed, {"nearest_loss": best.first, "learned_loss": best.loss})
 
-    best = Best(parameters)
-    descend(block, weights, inputs, targets, update, best, batch_size, iterations, max(1, iterations // CHECKS), seed)
-    with torch.no_grad():
-        bounds = apart(drawn_in(), ends)
-    fixed = {linear: value.detach() for linear, value in offset.items()}
-    return Learned(bounds, fixed, {"nearest_loss": best.first, "learned_loss": best.loss})
-
-
-def round_site(problem: Problem, iterations: int, batch_size: int, seed: int) -> Rounded:
-    """Codes of the learned grid and offsets, which :func:`learn` decided."""
-    assert problem.offset is not None
-    scale, zero = problem.fit()
-    grid = problem.grid
-    steps = grid.grouped(problem.weight) / scale.unsqueeze(-1) + grid.grouped(problem.offset)
-    codes = grid.codes(steps, zero.unsqueeze(-1), torch.round)
-    return Rounded(codes.flatten(1), scale, zero)
+    def round_site(self, problem: Problem) -> Rounded:
+        """Codes of the learned grid and offsets, which :func:`learn` decided."""
+        assert problem.offset is not None
+        scale, zero = problem.fit()
+        grid = problem.grid
+        steps = grid.grouped(problem.weight) / scale.unsqueeze(-1) + grid.grouped(problem.offset)
+        codes = grid.codes(steps, zero.unsqueeze(-1), torch.round)
+        return Rounded(codes.flatten(1), scale, zero)

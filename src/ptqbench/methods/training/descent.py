@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import mse_loss
 
 from ptqbench.kernels.fake import fake_quantize, fake_quantize_plain, soft_grid
-from ptqbench.methods.learned import Ends
+from ptqbench.methods.trained import Ends
 from ptqbench.methods.training.norms import fast_norms
 from ptqbench.methods.training.scan import fast_mamba
 from ptqbench.models.experts import fuse

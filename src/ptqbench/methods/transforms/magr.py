@@ -6,28 +6,35 @@ eigenvalue of one. It changes the model's function a little, so the loss is repo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
+from ptqbench.methods.contracts import Facts, WeightTransform, parameter
 from ptqbench.methods.problem import Problem, without_dead_columns
 
-STRATEGY = "optimization"
-NEEDS: dict = {"model_weight": {}}
-BREAKS: dict = {"model_weight": {}}
-DEFAULTS = {"alpha": None, "iterations": 200}
-PARAMETERS = {
-    "alpha": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
-    "iterations": {"type": "integer", "minimum": 1, "maximum": 10000},
-}
 ALPHA_PER_ROW, ALPHA_PER_GROUP = 1e-3, 1e-4
 
 
-def reshape(problem: Problem, alpha: float | None, iterations: int) -> Tensor:
-    """The weight to round instead of ``problem.weight``; alpha defaults to the paper's for the granularity."""
-    grouped = problem.grid.group_size != -1
-    strength = alpha if alpha is not None else ALPHA_PER_GROUP if grouped else ALPHA_PER_ROW
-    weight = without_dead_columns(problem).weight  # one whose input is always 0 must not be the largest
-    return magr(weight, problem.hessian, problem.grid.width(weight.shape[1]), strength, iterations)
+@dataclass(frozen=True)
+class Magr(WeightTransform):
+    """``alpha`` weighs the maximum; None: the paper's for the granularity."""
+
+    STRATEGY: ClassVar = "optimization"
+    NEEDS: ClassVar[Facts] = {"model_weight": {}}
+    BREAKS: ClassVar[Facts] = {"model_weight": {}}
+
+    alpha: float | None = parameter(None, exclusiveMinimum=0, maximum=1)
+    iterations: int = parameter(200, minimum=1, maximum=10000)
+
+    def reshape(self, problem: Problem) -> Tensor:
+        """The weight to round instead of ``problem.weight``; ``alpha`` defaults to the paper's for the granularity."""
+        grouped = problem.grid.group_size != -1
+        strength = self.alpha if self.alpha is not None else ALPHA_PER_GROUP if grouped else ALPHA_PER_ROW
+        weight = without_dead_columns(problem).weight  # one whose input is always 0 must not be the largest
+        return magr(weight, problem.hessian, problem.grid.width(weight.shape[1]), strength, self.iterations)
 
 
 def magr(weight: Tensor, hessian: Tensor, width: int, alpha: float, iterations: int) -> Tensor:

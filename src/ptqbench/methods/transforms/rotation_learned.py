@@ -10,101 +10,101 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ptqbench.errors import UserError
 from ptqbench.kernels.fake import soft_grid
+from ptqbench.linalg.orthogonal import as_matrix
 from ptqbench.linalg.proxy import proxy_loss
-from ptqbench.methods.contracts import WholeModel
-from ptqbench.methods.learned import full_range
-from ptqbench.methods.rotate import rotate_block, rotate_outside
+from ptqbench.methods.contracts import Facts, StreamTransform, WholeModel, parameter
+from ptqbench.methods.rotate import Rotations, rotate_block, rotate_outside
 from ptqbench.methods.state import BlockState
+from ptqbench.methods.trained import full_range
 from ptqbench.methods.training.descent import soft_quantize
-from ptqbench.methods.transforms import rotation_hadamard
-from ptqbench.models.adapter import Adapter
+from ptqbench.methods.transforms.rotation_hadamard import RotationHadamard
 from ptqbench.numbers.grid import Grid
 from ptqbench.progress import progress_bar
 
-STRATEGY = "rotation"
-ALSO = "optimization"
-SCATTERS = False
-READS_STATISTICS = True  # while it learns, before any block is quantized
-NEEDS: dict = {
-    "model_basis": {},
-    "model_weight": {},
-    "unturned_stream": {},
-    "rms_norms": {},
-    "text": {"objective": "cross_entropy"},
-}
-BREAKS: dict = {"unturned_stream": {}, "max_abs": {}}
-DEFAULTS = {"steps": 120, "rate": 1.0, "objective": "block", "seed": 0}
-PARAMETERS = {
-    "steps": {"type": "integer", "minimum": 1, "maximum": 100000},
-    "rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
-    "objective": {"enum": ["block", "cross_entropy"]},
-    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
-}
 LOOKS = 4  # at the loss of all blocks on the way, at least: what they cost is a fraction of the steps
 
-Rotations = dict[str, Any]
 
+@dataclass(frozen=True)
+class RotationLearned(StreamTransform):
+    """``steps`` of Cayley descent at ``rate`` (with a cosine) on an ``objective``."""
 
-def prepare(cell: WholeModel, steps: int, rate: float, objective: str, seed: int) -> Rotations:
-    """Learn R1 ``[d, d]`` and each block's R2 ``[head_dim, head_dim]``, float64; the best state is kept."""
-    start = rotation_hadamard.prepare(cell, r2=True, seed=seed)
-    if objective == "cross_entropy":
-        if cell.checkpoint.adapter.text:
-            raise UserError("transform rotation learned: objective cross_entropy needs a model of text: choose block")
-        return learn(cell, start, steps, rate, whole_model(cell), whole=True)
-    if objective != "block":
-        raise ValueError(f"transform rotation learned: objective is '{objective}': choose block or cross_entropy")
-    scale = {index: rounding_loss(cell.state(index), cell.grid).item() for index in cell.stream}
+    STRATEGY: ClassVar = "rotation"
+    ALSO: ClassVar = "optimization"
+    SCATTERS: ClassVar = False
+    READS_STATISTICS: ClassVar = True  # while it learns, before any block is quantized
+    NEEDS: ClassVar[Facts] = {
+        "model_basis": {},
+        "model_weight": {},
+        "unturned_stream": {},
+        "rms_norms": {},
+        "text": {"objective": "cross_entropy"},
+    }
+    BREAKS: ClassVar[Facts] = {"unturned_stream": {}, "max_abs": {}}
 
-    def loss(rotations: Rotations, part: int) -> Tensor:
-        index = cell.stream[part % len(cell.stream)]
-        state = cell.state(index)
-        rotate_block(state, rotations["r1"], rotations["r2"][index])
-        return rounding_loss(state, cell.grid) / max(scale[index], 1e-30)
+    steps: int = parameter(120, minimum=1, maximum=100000)
+    rate: float = parameter(1.0, exclusiveMinimum=0, maximum=100)
+    objective: Literal["block", "cross_entropy"] = parameter("block")
+    seed: int = parameter(0, minimum=0, maximum=4294967295)
 
-    return learn(cell, start, steps, rate, loss, whole=False)
+    def rotations(self, model: WholeModel) -> Rotations:
+        """Learn R1 ``[d, d]`` and each block's R2 ``[head_dim, head_dim]``, float64; the best state is kept."""
+        start = RotationHadamard(seed=self.seed).rotations(model)
+        if self.objective == "cross_entropy":
+            if model.checkpoint.adapter.text:
+                raise UserError(
+                    "transform rotation learned: objective cross_entropy needs a model of text: choose block"
+                )
+            return learn(model, start, self.steps, self.rate, whole_model(model), whole=True)
+        scale = {index: rounding_loss(model.state(index), model.grid).item() for index in model.stream}
+
+        def loss(rotations: Rotations, part: int) -> Tensor:
+            index = model.stream[part % len(model.stream)]
+            state = model.state(index)
+            rotate_block(state, rotations.r1, rotations.r2[index])
+            return rounding_loss(state, model.grid) / max(scale[index], 1e-30)
+
+        return learn(model, start, self.steps, self.rate, loss, whole=False)
 
 
 def learn(
-    cell: WholeModel, start: Rotations, steps: int, rate: float, loss: Callable[[Rotations, int], Tensor], whole: bool
+    model: WholeModel,
+    start: Rotations,
+    steps: int,
+    rate: float,
+    loss: Callable[[Rotations, int], Tensor],
+    whole: bool,
 ) -> Rotations:
     """Cayley descent with a cosine rate; the state of least loss over all blocks, of those looked at, is returned.
 
     ``loss(rotations, part)`` is that of one part: a block, or where the model is run ``whole`` a sequence. Looked at
     are the first state, those of :func:`schedule`, and the last.
     """
-    device = cell.device
-    heads = [index for index, r2 in enumerate(start["r2"]) if r2 is not None]
-    current = {
-        "r1": start["r1"].matrix().to(device),
-        "r2": [None if r2 is None else r2.to(device) for r2 in start["r2"]],
-    }
-    around = 1 if whole else len(cell.stream)
+    device = model.device
+    current = replace(start, r1=as_matrix(start.r1)).to(device)
+    around = 1 if whole else len(model.stream)
     span, every = schedule(around, steps)
     best, best_loss = current, _round_loss(loss, current, around)
     first = best_loss
     with progress_bar("learned rotation: step", total=steps) as bar:
         for step in range(steps):
-            moved = [current["r1"].requires_grad_(), *(current["r2"][index].requires_grad_() for index in heads)]
+            moved = [matrix.requires_grad_() for matrix in current.matrices()]
             gradients = _gradients(loss, current, moved, range(step * span, (step + 1) * span))
             now = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-            stepped = [cayley_step(r, g, now) for r, g in zip(moved, gradients, strict=True)]
-            turned = dict(zip(heads, stepped[1:], strict=True))
-            current = {"r1": stepped[0], "r2": [turned.get(index) for index in range(cell.n_blocks)]}
+            current = current.with_matrices(cayley_step(r, g, now) for r, g in zip(moved, gradients, strict=True))
             look = (step + 1) % every == 0 or step + 1 == steps
             if look and (here := _round_loss(loss, current, around)) < best_loss:
                 best, best_loss = current, here
             bar(1, f"loss {best_loss:.4f}")
-    detached = [None if r2 is None else r2.detach().cpu() for r2 in best["r2"]]
-    losses = {"first_loss": first, "loss": best_loss}
-    return {"r1": best["r1"].detach().cpu(), "r2": detached, "blocks": cell.stream, **losses}
+    found = best.with_matrices(matrix.detach() for matrix in best.matrices()).to(torch.device("cpu"))
+    return replace(found, record={"first_loss": first, "loss": best_loss})
 
 
 def schedule(around: int, steps: int) -> tuple[int, int]:
@@ -145,36 +145,36 @@ def rounding_loss(state: BlockState, grid: Grid) -> Tensor:
     return total
 
 
-def whole_model(cell: WholeModel) -> Callable[[Rotations, int], Tensor]:
+def whole_model(model: WholeModel) -> Callable[[Rotations, int], Tensor]:
     """The cross-entropy of the model with every linear rotated and rounded to nearest, on one calibration sequence."""
     from torch.func import functional_call
 
     from ptqbench.models.experts import fuse, make_watchable
     from ptqbench.models.load import load_whole
 
-    tokens = cell.tokens.to(cell.device)
-    model = load_whole(cell.checkpoint, torch.float32).to(cell.device)
-    model.requires_grad_(False)
-    make_watchable(model)
-    adapter = cell.checkpoint.adapter
+    tokens = model.tokens.to(model.device)
+    network = load_whole(model.checkpoint, torch.float32).to(model.device)
+    network.requires_grad_(False)
+    make_watchable(network)
+    adapter = model.checkpoint.adapter
 
     def loss(rotations: Rotations, part: int) -> Tensor:
-        tensors = dict(model.named_parameters())
-        rotate_outside(tensors, adapter, rotations["r1"])
-        for index in range(cell.n_blocks):
-            state = cell.state(index)
-            rotate_block(state, rotations["r1"], rotations["r2"][index])
+        tensors = dict(network.named_parameters())
+        rotate_outside(tensors, adapter, rotations.r1)
+        for index in range(model.n_blocks):
+            state = model.state(index)
+            rotate_block(state, rotations.r1, rotations.r2[index])
             for name, tensor in state.tensors.items():
                 tensors[adapter.prefix(index) + name] = tensor
             for linear in (linear for site in state.sites for linear in site.linears):
                 weight = state.weight(linear)
                 tensors[f"{adapter.prefix(index)}{linear}.weight"] = soft_quantize(
-                    weight, full_range(weight, cell.grid), cell.grid
+                    weight, full_range(weight, model.grid), model.grid
                 )
         batch = tokens[part % len(tokens)].unsqueeze(0)
         inputs = {"input_ids": batch, "labels": batch, "use_cache": False}
         # a tied head is rotated to another matrix than the embedding
-        return functional_call(model, fuse(tensors), (), inputs, tie_weights=False).loss
+        return functional_call(network, fuse(tensors), (), inputs, tie_weights=False).loss
 
     return loss
 
@@ -195,20 +195,3 @@ def _gradients(
             new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
         ]
     return total
-
-
-def apply(
-    state: BlockState, grid: Grid, prepared: Rotations, steps: int, rate: float, objective: str, seed: int
-) -> list[dict[str, Any]]:
-    """Rotate one block of the language model; the first record holds the loss before and after learning."""
-    if state.index not in prepared["blocks"]:
-        return [{"left_out": rotation_hadamard.LAYER_NORM}]
-    own = prepared["r2"][state.index]
-    rotate_block(state, prepared["r1"].to(state.device), None if own is None else own.to(state.device))
-    is_first = state.index == prepared["blocks"][0]
-    return [{"first_loss": prepared["first_loss"], "loss": prepared["loss"]}] if is_first else []
-
-
-def outside(tensors: dict[str, Tensor], adapter: Adapter, prepared: Rotations) -> dict[str, Any]:
-    """Rotate what lies outside the blocks."""
-    return rotate_outside(tensors, adapter, prepared["r1"])

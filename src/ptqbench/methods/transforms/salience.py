@@ -7,43 +7,49 @@ same error of the site's linears, without a forward pass. Unlike the reference, 
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ptqbench.kernels.scaled import scaled_error, scaled_half
 from ptqbench.linalg.proxy import Correlations, correlated, correlations, proxy_loss, quick_error
+from ptqbench.methods.contracts import BlockTransform, Facts, Record, parameter
 from ptqbench.methods.fold import fold_scale, foldable
 from ptqbench.methods.state import BlockState
 from ptqbench.models.adapter import Site, by_producer
 from ptqbench.numbers.grid import Grid
 
-STRATEGY = "salience"
-NEEDS: dict = {"model_basis": {}, "model_weight": {}}
-BREAKS: dict = {"folded_scales": {"channel_scale": True}}
-DEFAULTS = {"steps": 20, "duo": True, "channel_scale": True}
-PARAMETERS = {
-    "steps": {"type": "integer", "minimum": 1, "maximum": 1000},
-    "duo": {"type": "boolean"},
-    "channel_scale": {"type": "boolean"},
-}
 FLOOR = 1e-4
 EQUAL = 2e-5  # losses that differ by no more, relative, are as good as each other
 TINY = 1e-30
 
 
-def apply(state: BlockState, grid: Grid, steps: int, duo: bool, channel_scale: bool) -> list[dict[str, Any]]:
-    """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling.
+@dataclass(frozen=True)
+class Salience(BlockTransform):
+    """``steps`` of the exponent; ``duo`` divides by weights; ``channel_scale``: scale what folds nowhere too."""
 
-    Without ``channel_scale``, sites whose inputs no producer can scale are left alone, as published AWQ leaves them.
-    """
-    groups = [group for group in by_producer(state.sites) if channel_scale or group[0].producer]
-    chosen = [(group[0], *search(state, group, grid, steps, duo)) for group in groups]
-    for site, scale, _ in chosen:
-        if scale is not None:
-            fold_scale(state, site, scale)
-    return [{"site": site.name, **record} for site, _, record in chosen]
+    STRATEGY: ClassVar = "salience"
+    NEEDS: ClassVar[Facts] = {"model_basis": {}, "model_weight": {}}
+    BREAKS: ClassVar[Facts] = {"folded_scales": {"channel_scale": True}}
+
+    steps: int = parameter(20, minimum=1, maximum=1000)
+    duo: bool = parameter(True)
+    channel_scale: bool = parameter(True)
+
+    def apply(self, state: BlockState, grid: Grid) -> list[Record]:
+        """Scale every site of the block; one record per scale: the exponent and the loss relative to no scaling.
+
+        Without ``channel_scale``, sites whose inputs no producer can scale are left alone, as published AWQ leaves
+        them.
+        """
+        groups = [group for group in by_producer(state.sites) if self.channel_scale or group[0].producer]
+        chosen = [(group[0], *search(state, group, grid, self.steps, self.duo)) for group in groups]
+        for site, scale, _ in chosen:
+            if scale is not None:
+                fold_scale(state, site, scale)
+        return [{"site": site.name, **record} for site, _, record in chosen]
 
 
 def search(

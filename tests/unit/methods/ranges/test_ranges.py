@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from reference import ranges as oracle
@@ -16,10 +14,10 @@ from ptqbench.methods.rounding import nearest
 from ptqbench.numbers.grid import Grid
 
 RANGES: dict[str, tuple[Bounds, oracle.Range]] = {
-    "minmax": (minmax.bounds, oracle.minmax),
-    "mse": (partial(mse.bounds, **mse.DEFAULTS), oracle.mse),
-    "search": (partial(search.bounds, **search.DEFAULTS), oracle.search),
-    "rms": (partial(rms.bounds, reach=2.4, zero="integer"), oracle.rms),
+    "minmax": (minmax.Minmax().bounds, oracle.minmax),
+    "mse": (mse.Mse().bounds, oracle.mse),
+    "search": (search.Search().bounds, oracle.search),
+    "rms": (rms.Rms(2.4, "integer").bounds, oracle.rms),
 }
 GRIDS = [Grid(2, 4), Grid(3, 8), Grid(4, -1, symmetric=True), Grid(2, 8, symmetric=True), Grid(3, 1)]
 
@@ -32,7 +30,7 @@ def test_grid_and_nearest_codes_equal_the_oracle(name: str, grid: Grid) -> None:
     problem.weight[0] = problem.weight[0].abs() + 1.0  # an all-positive row
     problem.weight[1] = 0.0
     problem.weight[2, :8] = -0.3
-    found = nearest.round_site(problem)
+    found = nearest.Nearest().round_site(problem)
     codes, grids = reference.nearest(
         problem.weight.numpy(), problem.hessian.numpy(), grid.bits, grid.width(16), grid.symmetric, expected_bounds
     )
@@ -48,7 +46,7 @@ def test_mse_never_loses_to_the_full_range_in_its_norm(bits: int, symmetric: boo
     losses = []
     for name in ("mse", "minmax"):
         problem = make_problem(20, 64, grid, bounds=RANGES[name][0])
-        error = grid.grouped(values(nearest.round_site(problem), grid) - problem.weight)
+        error = grid.grouped(values(nearest.Nearest().round_site(problem), grid) - problem.weight)
         losses.append(error.abs().pow(2.4).sum(-1))
     assert (losses[0] <= losses[1]).all()
     assert losses[0].sum() < 0.97 * losses[1].sum()
@@ -61,7 +59,7 @@ def test_search_never_loses_to_the_full_range_in_output_error(bits: int, symmetr
     losses = []
     for name in ("search", "minmax"):
         problem = make_problem(20, 64, grid, bounds=RANGES[name][0])
-        error = grid.grouped(values(nearest.round_site(problem), grid) - problem.weight)
+        error = grid.grouped(values(nearest.Nearest().round_site(problem), grid) - problem.weight)
         losses.append(torch.einsum("mgi,gij,mgj->mg", error, diagonal_blocks(problem.hessian, 16), error))
     assert (losses[0] <= losses[1] * (1 + 1e-12)).all()
     assert losses[0].sum() < 0.97 * losses[1].sum()
@@ -73,14 +71,14 @@ def test_search_clips_the_two_ends_of_an_asymmetric_group_alike() -> None:
     weight = torch.cat([torch.linspace(-1, 1, 63), torch.tensor([4.0])]).double()
     hessian = torch.eye(64, dtype=torch.float64)
     hessian[-1, -1] = 1e-6  # an outlier that no input excites
-    low, high = search.bounds(weight.view(1, 1, 64), grid, hessian.unsqueeze(0), **search.DEFAULTS)
+    low, high = search.Search().bounds(weight.view(1, 1, 64), grid, hessian.unsqueeze(0))
     assert high.item() < 4.0
     assert low.item() / -1.0 == pytest.approx(high.item() / 4.0)
 
 
 def test_rms_is_a_multiple_of_the_root_mean_square() -> None:
     weight = torch.tensor([[[3.0, -4.0], [0.0, 0.0]]])
-    low, high = rms.bounds(weight, Grid(4, 2), None, reach=2.0, zero="integer")
+    low, high = rms.Rms(reach=2.0, zero="integer").bounds(weight, Grid(4, 2), None)
     assert high[0, 0].item() == pytest.approx(2.0 * (12.5**0.5))
     assert torch.equal(low, -high)
     assert high[0, 1].item() == 0.0
@@ -99,7 +97,7 @@ def test_rms_by_default_loses_to_no_other_reach_on_normal_weights(bits: int) -> 
     grid = Grid(bits, half_integer=True)
 
     def error(reach: float | None) -> float:
-        scale, zero = grid.from_bounds(*rms.bounds(weight, grid, None, reach, "half_integer"))
+        scale, zero = grid.from_bounds(*rms.Rms(reach, "half_integer").bounds(weight, grid, None))
         codes = grid.encode(weight, scale.unsqueeze(-1), zero.unsqueeze(-1))
         return (grid.decode(codes, scale.unsqueeze(-1), zero.unsqueeze(-1)) - weight).square().mean().item()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -18,8 +16,11 @@ from small_problems import make_problem, values
 from ptqbench.drive.records import settle
 from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.members import members
+from ptqbench.methods.composition import made
+from ptqbench.methods.contracts import Range
 from ptqbench.methods.problem import Problem, Rounded
-from ptqbench.methods.transforms import magr, salience
+from ptqbench.methods.transforms import salience
+from ptqbench.methods.transforms.magr import Magr
 from ptqbench.numbers.grid import Grid
 
 DAMPING = sorted(name for name, traits in members("rounding").items() if "damp" in traits["DEFAULTS"])
@@ -30,8 +31,7 @@ SETTINGS = [
     for own in [[key for key in CHOICES if key in members("rounding")[name]["DEFAULTS"]]]
     for values in product((True, False), repeat=len(own))
 ]
-MODULES = {name: importlib.import_module(f"ptqbench.methods.ranges.{name}") for name in members("ranges")}
-RANGES = sorted(name for name, module in MODULES.items() if hasattr(module, "bounds"))
+RANGES = {name: found for name in members("ranges") if isinstance(found := made("ranges", {"name": name}), Range)}
 GRIDS = [Grid(2, 8), Grid(3, -1), Grid(4, 16, symmetric=True)]
 SEEDS = range(int(os.environ.get("PTQBENCH_SOAK", "1")))
 M, N = 6, 32
@@ -39,8 +39,7 @@ M, N = 6, 32
 
 def problem(grid: Grid, chosen: str = "minmax", dead: tuple[int, ...] = (), seed: int = 0) -> Problem:
     """Inputs of E[x²] around 1 and, in ``dead`` columns, weights that would ruin any range that they entered."""
-    bounds = partial(MODULES[chosen].bounds, **MODULES[chosen].DEFAULTS)
-    found = make_problem(M, N, grid, bounds=bounds, seed=seed)
+    found = make_problem(M, N, grid, bounds=RANGES[chosen].bounds, seed=seed)
     found.hessian /= found.hessian.diagonal().mean()
     noise = torch.randn(N, N, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     found.cross = 0.1 * noise @ found.hessian
@@ -56,8 +55,7 @@ def scaled(given: Problem, factor: float) -> Problem:
 
 
 def solve(name: str, given: Problem, settings: dict[str, Any]) -> Rounded:
-    module = importlib.import_module(f"ptqbench.methods.rounding.{name}")
-    found: Rounded = module.round_site(given, **{**module.DEFAULTS, **settings})
+    found: Rounded = made("rounding", {"name": name, **settings}).round_site(given)
     settle([found.record])
     return found
 
@@ -141,8 +139,8 @@ def test_magr_does_not_see_dead_columns(group_size: int) -> None:
     dead = (2, 3, 20)
     loud, quiet = problem(Grid(3, group_size), dead=dead), problem(Grid(3, group_size), dead=dead)
     quiet.weight[:, list(dead)] = 0.0
-    found = magr.reshape(loud, None, 50)
-    assert torch.equal(found, magr.reshape(quiet, None, 50))
+    found = Magr(iterations=50).reshape(loud)
+    assert torch.equal(found, Magr(iterations=50).reshape(quiet))
     assert (found[:, list(dead)] == 0).all()
 
 

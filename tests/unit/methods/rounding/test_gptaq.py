@@ -28,31 +28,31 @@ def streams() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def problem(alpha_cross: bool = True) -> Problem:
     weight, x, wanted = streams()
     cross = (wanted - x).T @ x / T if alpha_cross else torch.zeros(N, N, dtype=torch.float64)
-    return Problem(weight, x.T @ x / T, GRID, minmax.bounds, cross=cross)
+    return Problem(weight, x.T @ x / T, GRID, minmax.Minmax().bounds, cross=cross)
 
 
 @pytest.mark.parametrize("act_order", [True, False])
 def test_without_input_error_it_is_gptq(act_order: bool) -> None:
-    plain = gptq.round_site(problem(), damp=0.01, act_order=act_order, static_groups=True, block_size=32)
-    no_cross = gptaq.round_site(problem(False), damp=0.01, act_order=act_order, alpha=1.0, block_size=32)
-    no_alpha = gptaq.round_site(problem(), damp=0.01, act_order=act_order, alpha=0.0, block_size=32)
+    plain = gptq.Gptq(damp=0.01, act_order=act_order, static_groups=True, block_size=32).round_site(problem())
+    no_cross = gptaq.Gptaq(damp=0.01, act_order=act_order, alpha=1.0, block_size=32).round_site(problem(False))
+    no_alpha = gptaq.Gptaq(damp=0.01, act_order=act_order, alpha=0.0, block_size=32).round_site(problem())
     assert torch.equal(no_cross.codes, plain.codes)
     assert torch.equal(no_alpha.codes, plain.codes)
 
 
 @pytest.mark.parametrize("block_size", [1, 16, 32, 96])
 def test_block_size_does_not_matter(block_size: int) -> None:
-    whole = gptaq.round_site(problem(), damp=0.01, act_order=True, alpha=0.25, block_size=N)
-    found = gptaq.round_site(problem(), damp=0.01, act_order=True, alpha=0.25, block_size=block_size)
+    whole = gptaq.Gptaq(damp=0.01, act_order=True, alpha=0.25, block_size=N).round_site(problem())
+    found = gptaq.Gptaq(damp=0.01, act_order=True, alpha=0.25, block_size=block_size).round_site(problem())
     assert torch.equal(found.codes, whole.codes)
 
 
 def test_identity_hessian_without_cross_is_nearest() -> None:
     weight, _, _ = streams()
     zero = torch.zeros(N, N, dtype=torch.float64)
-    given = Problem(weight, 3.0 * torch.eye(N, dtype=torch.float64), GRID, minmax.bounds, cross=zero)
-    found = gptaq.round_site(given, damp=0.01, act_order=True, alpha=0.25, block_size=32)
-    assert torch.equal(found.codes, nearest.round_site(given).codes)
+    given = Problem(weight, 3.0 * torch.eye(N, dtype=torch.float64), GRID, minmax.Minmax().bounds, cross=zero)
+    found = gptaq.Gptaq(damp=0.01, act_order=True, alpha=0.25, block_size=32).round_site(given)
+    assert torch.equal(found.codes, nearest.Nearest().round_site(given).codes)
 
 
 def test_output_error_against_the_float_stream_shrinks() -> None:
@@ -60,7 +60,7 @@ def test_output_error_against_the_float_stream_shrinks() -> None:
     target = wanted @ weight.T
 
     def error(alpha: float) -> float:
-        found = gptaq.round_site(problem(), damp=0.01, act_order=True, alpha=alpha, block_size=32)
+        found = gptaq.Gptaq(damp=0.01, act_order=True, alpha=alpha, block_size=32).round_site(problem())
         values = GRID.decode(GRID.grouped(found.codes), found.scale.unsqueeze(-1), found.zero.unsqueeze(-1)).flatten(1)
         return (target - x @ values.T).square().sum().item()
 
@@ -73,9 +73,9 @@ def test_codes_equal_the_oracle(grid: Grid, act_order: bool) -> None:
     given = make_problem(6, 16, grid)
     x = inputs(16, 64)
     given.cross = (inputs(16, 64, seed=1) - x).T @ x / 640
-    found = gptaq.round_site(given, damp=0.01, act_order=act_order, alpha=0.25, block_size=4)
+    found = gptaq.Gptaq(damp=0.01, act_order=act_order, alpha=0.25, block_size=4).round_site(given)
     tensors = (given.weight.numpy(), given.hessian.numpy(), given.cross.numpy())
     codes = oracle.gptaq(*tensors, grid.bits, grid.width(16), oracle_ranges.minmax, 0.01, act_order, 0.25)
     assert found.codes.tolist() == codes
-    plain = gptq.round_site(given, damp=0.01, act_order=act_order, static_groups=True, block_size=4)
+    plain = gptq.Gptq(damp=0.01, act_order=act_order, static_groups=True, block_size=4).round_site(given)
     assert codes != plain.codes.tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -22,14 +21,14 @@ from ptqbench.numbers.grid import Grid
 
 GRIDS = [Grid(2, 4), Grid(3, 8), Grid(4, -1), Grid(3, -1, symmetric=True), Grid(2, 8, symmetric=True), Grid(3, 1)]
 RANGES: dict[str, tuple[Bounds, oracle_ranges.Range]] = {
-    "minmax": (minmax.bounds, oracle_ranges.minmax),
-    "search": (partial(search.bounds, **search.DEFAULTS), oracle_ranges.search),
+    "minmax": (minmax.Minmax().bounds, oracle_ranges.minmax),
+    "search": (search.Search().bounds, oracle_ranges.search),
 }
 ORDERS = {"act_order": (True, True), "static": (False, True), "dynamic": (False, False)}
 
 
 def solve(problem: Problem, **changes: Any) -> Rounded:
-    found = gptq.round_site(problem, **{**gptq.DEFAULTS, **changes})
+    found = gptq.Gptq(**changes).round_site(problem)
     settle([found.record])
     return found
 
@@ -52,7 +51,7 @@ def test_codes_and_grids_equal_the_oracle(grid: Grid, bounds: str, order: str) -
     assert found.codes.tolist() == codes
     assert found.scale.tolist() == [[scale for scale, _ in row] for row in grids]
     assert found.zero.tolist() == [[zero for _, zero in row] for row in grids]
-    plain = nearest.round_site(problem)
+    plain = nearest.Nearest().round_site(problem)
     assert (codes, found.scale.tolist()) != (plain.codes.tolist(), plain.scale.tolist())
 
 
@@ -67,13 +66,13 @@ def test_dynamic_groups_follow_the_compensated_weights() -> None:
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_white_inputs_give_nearest_rounding(grid: Grid, act_order: bool) -> None:
     problem = replace(make_problem(8, 32, grid), hessian=5.0 * torch.eye(32, dtype=torch.float64))
-    assert torch.equal(solve(problem, act_order=act_order).codes, nearest.round_site(problem).codes)
+    assert torch.equal(solve(problem, act_order=act_order).codes, nearest.Nearest().round_site(problem).codes)
 
 
 def test_independent_inputs_give_nearest_rounding_per_channel() -> None:
     diagonal = torch.linspace(0.1, 30.0, 32, dtype=torch.float64)
     problem = replace(make_problem(8, 32, Grid(3, -1)), hessian=torch.diag(diagonal))
-    assert torch.equal(solve(problem).codes, nearest.round_site(problem).codes)
+    assert torch.equal(solve(problem).codes, nearest.Nearest().round_site(problem).codes)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -146,7 +145,7 @@ def test_fewer_tokens_than_channels(dtype: torch.dtype) -> None:
     found = solve(problem)
     assert "fallback" not in found.record
     assert found.record["damp"] == 0.01
-    assert loss(found, problem) < 0.5 * loss(nearest.round_site(problem), problem)
+    assert loss(found, problem) < 0.5 * loss(nearest.Nearest().round_site(problem), problem)
 
 
 def test_duplicated_channels() -> None:
@@ -156,7 +155,7 @@ def test_duplicated_channels() -> None:
     assert torch.linalg.matrix_rank(problem.hessian) == 31
     found = solve(problem)
     assert torch.isfinite(found.codes).all()
-    assert loss(found, problem) < 0.8 * loss(nearest.round_site(problem), problem)
+    assert loss(found, problem) < 0.8 * loss(nearest.Nearest().round_site(problem), problem)
     delta = (problem.weight - values(found, problem.grid))[:, 8:10]
     assert delta.sum(1).abs().mean() < delta.abs().sum(1).mean() / 2  # the twin makes up for the error
 
@@ -169,7 +168,7 @@ def test_beats_nearest_rounding_by_far_on_correlated_inputs(grid: Grid, order: s
     act_order, static_groups = ORDERS[order]
     problem = make_problem(64, 64, grid, dtype=torch.float32)
     found = solve(problem, act_order=act_order, static_groups=static_groups)
-    assert loss(found, problem) < 0.7 * loss(nearest.round_site(problem), problem)
+    assert loss(found, problem) < 0.7 * loss(nearest.Nearest().round_site(problem), problem)
     assert found.record["identity_error"] < 1e-4
 
 
@@ -178,12 +177,12 @@ def test_what_cannot_be_factored_is_rounded_to_nearest_and_says_so() -> None:
     broken = replace(problem, hessian=-problem.hessian)
     found = solve(broken)
     assert found.record["fallback"] == "nearest: H cannot be factored"
-    assert torch.equal(found.codes, nearest.round_site(broken).codes)
+    assert torch.equal(found.codes, nearest.Nearest().round_site(broken).codes)
 
 
 def test_fixed_ranges_are_not_refitted() -> None:
     plain = make_problem(6, 16, Grid(3, 4))
-    low, high = minmax.bounds(plain.grid.grouped(plain.weight), plain.grid, None)
+    low, high = minmax.Minmax().bounds(plain.grid.grouped(plain.weight), plain.grid, None)
     fixed = replace(plain, fixed=(0.7 * low, 0.7 * high), bounds=None)
     found = solve(fixed, act_order=False, static_groups=False)
     assert torch.equal(found.scale, plain.grid.from_bounds(0.7 * low, 0.7 * high)[0])

@@ -24,7 +24,7 @@ GRIDS = [Grid(2, 4), Grid(3, 8), Grid(4, -1), Grid(3, -1, symmetric=True), Grid(
 
 
 def solve(problem: Problem, **changes: Any) -> Rounded:
-    found = ldlq.round_site(problem, **{**ldlq.DEFAULTS, **changes})
+    found = ldlq.Ldlq(**changes).round_site(problem)
     settle([found.record])
     return found
 
@@ -49,7 +49,7 @@ def test_codes_equal_the_oracle(grid: Grid, passes: int, act_order: bool) -> Non
 def test_without_passes_it_is_gptq_code_for_code(grid: Grid, act_order: bool, damp: float) -> None:
     problem = make_problem(24, 96, grid, tokens=60)
     found = solve(problem, passes=0, damp=damp, act_order=act_order, block_size=20)
-    expected = gptq.round_site(problem, damp=damp, act_order=act_order, static_groups=True, block_size=32)
+    expected = gptq.Gptq(damp=damp, act_order=act_order, static_groups=True, block_size=32).round_site(problem)
     settle([expected.record])
     assert torch.equal(found.codes, expected.codes)
     assert torch.equal(found.scale, expected.scale)
@@ -89,7 +89,7 @@ def test_greedy_passes_are_monotone_from_any_start_and_stop_at_a_fixed_point() -
 def test_white_inputs_give_nearest_rounding(act_order: bool, passes: int) -> None:
     problem = replace(make_problem(8, 32, Grid(3, 8)), hessian=0.2 * torch.eye(32, dtype=torch.float64))
     found = solve(problem, act_order=act_order, passes=passes)
-    assert torch.equal(found.codes, nearest.round_site(problem).codes)
+    assert torch.equal(found.codes, nearest.Nearest().round_site(problem).codes)
 
 
 def test_dead_columns_become_exact_zeros() -> None:
@@ -107,7 +107,7 @@ def test_what_cannot_be_factored_is_rounded_to_nearest_and_says_so() -> None:
     broken = replace(problem, hessian=-problem.hessian)
     found = solve(broken)
     assert "fallback" in found.record
-    assert torch.equal(found.codes, nearest.round_site(broken).codes)
+    assert torch.equal(found.codes, nearest.Nearest().round_site(broken).codes)
 
 
 def test_products_by_parts_give_the_codes_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:

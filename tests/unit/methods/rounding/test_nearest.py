@@ -18,8 +18,8 @@ def test_is_idempotent_on_its_own_grid(grid: Grid) -> None:
     bounds = problem.bounds
     assert bounds is not None
     low_high = bounds(grid.grouped(problem.weight), grid, None)
-    found = nearest.round_site(problem)
-    again = nearest.round_site(replace(problem, weight=values(found, grid), fixed=low_high))
+    found = nearest.Nearest().round_site(problem)
+    again = nearest.Nearest().round_site(replace(problem, weight=values(found, grid), fixed=low_high))
     assert torch.equal(again.codes, found.codes)
     assert torch.equal(again.scale, found.scale)
 
@@ -27,4 +27,4 @@ def test_is_idempotent_on_its_own_grid(grid: Grid) -> None:
 def test_does_not_read_the_inputs() -> None:
     problem = make_problem(6, 32, Grid(3, 8))
     other = replace(problem, hessian=torch.eye(32, dtype=torch.float64))
-    assert torch.equal(nearest.round_site(problem).codes, nearest.round_site(other).codes)
+    assert torch.equal(nearest.Nearest().round_site(problem).codes, nearest.Nearest().round_site(other).codes)

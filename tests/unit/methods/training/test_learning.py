@@ -10,10 +10,11 @@ import torch
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.kernels.fake import soft_grid
-from ptqbench.methods.learned import full_range
+from ptqbench.methods.contracts import Learner
 from ptqbench.methods.problem import Problem
 from ptqbench.methods.ranges import learned, minmax
 from ptqbench.methods.rounding import nearest, signround
+from ptqbench.methods.trained import Trained, full_range
 from ptqbench.methods.training import descent
 from ptqbench.methods.training.descent import resplit, soft_quantize, total_loss
 from ptqbench.models.skeleton import Skeleton
@@ -30,7 +31,7 @@ def weight(rows: int = 12, columns: int = 64) -> torch.Tensor:
 @pytest.mark.parametrize("grid", GRIDS)
 def test_soft_quantize_is_nearest_rounding_on_the_full_range(grid: Grid) -> None:
     w = weight()
-    plain = nearest.round_site(Problem(w, torch.eye(64), grid, minmax.bounds))
+    plain = nearest.Nearest().round_site(Problem(w, torch.eye(64), grid, minmax.Minmax().bounds))
     values = grid.decode(grid.grouped(plain.codes), plain.scale.unsqueeze(-1), plain.zero.unsqueeze(-1)).flatten(1)
     assert torch.equal(soft_quantize(w, full_range(w, grid), grid), values)
 
@@ -62,6 +63,11 @@ def stream(tmp_path: Path) -> tuple[Any, Any, list[BlockInput], list[torch.Tenso
     return block, state, inputs, list(run_block(block, inputs))
 
 
+def trained(learner: Learner, given: Any, grid: Grid) -> Trained:
+    """What is learned of a :func:`stream` from the full range on."""
+    return learner.learn(*given, grid, starts(given[1], grid))
+
+
 def test_resplit_gives_the_same_outputs(tmp_path: Path) -> None:
     block, _, inputs, targets = stream(tmp_path)
     items, outputs = resplit(inputs, targets, 2)
@@ -74,8 +80,8 @@ def test_resplit_gives_the_same_outputs(tmp_path: Path) -> None:
 def test_learned_clipping_beats_the_full_range(tmp_path: Path, bits: int) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(bits, 32)
-    found = learned.learn(
-        block, state, inputs, targets, grid, starts(state, grid), epochs=8, learning_rate=0.02, batch_size=2, seed=0
+    found = learned.Learned(epochs=8, learning_rate=0.02, batch_size=2, seed=0).learn(
+        block, state, inputs, targets, grid, starts(state, grid)
     )
     linears = [linear for site in state.sites for linear in site.linears]
     full = {name: soft_quantize(state.weight(name), full_range(state.weight(name), grid), grid) for name in linears}
@@ -96,8 +102,8 @@ def test_looks_at_all_sequences_are_few_and_in_the_batches_that_came(
 
     for module in (descent, learned):
         monkeypatch.setattr(module, "total_loss", watched)
-    learned.learn(
-        block, state, inputs, targets, grid, starts(state, grid), epochs=epochs, learning_rate=0.0, batch_size=2, seed=0
+    learned.Learned(epochs=epochs, learning_rate=0.0, batch_size=2, seed=0).learn(
+        block, state, inputs, targets, grid, starts(state, grid)
     )
     assert seen == [[3, 3]] * (2 + looks)  # of the full range, of the start, and along the way
 
@@ -113,8 +119,8 @@ def test_the_total_loss_is_of_sequences_whatever_their_batches(tmp_path: Path) -
 def test_clipping_that_does_not_help_keeps_the_full_range(tmp_path: Path) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(8, 32)
-    found = learned.learn(
-        block, state, inputs, targets, grid, starts(state, grid), epochs=0, learning_rate=0.0, batch_size=3, seed=0
+    found = learned.Learned(epochs=0, learning_rate=0.0, batch_size=3, seed=0).learn(
+        block, state, inputs, targets, grid, starts(state, grid)
     )
     assert found.record["kept"] is False
     assert all(
@@ -127,7 +133,9 @@ def test_clipping_that_does_not_help_keeps_the_full_range(tmp_path: Path) -> Non
 def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(2, 32)
-    none = signround.learn(block, state, inputs, targets, grid, starts(state, grid), iterations=0, batch_size=3, seed=0)
+    none = signround.Signround(iterations=0, batch_size=3, seed=0).learn(
+        block, state, inputs, targets, grid, starts(state, grid)
+    )
     site = state.sites[0]
     w = state.stacked(site)
 
@@ -135,14 +143,14 @@ def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> No
         low, high = (torch.cat([result.bounds[name][side] for name in site.linears]) for side in (0, 1))
         offset = torch.cat([result.offset[name] for name in site.linears])
         problem = Problem(w, torch.eye(w.shape[1]), grid, None, (low, high), offset=offset)
-        return signround.round_site(problem, iterations=0, batch_size=1, seed=0)
+        return signround.Signround(iterations=0, batch_size=1, seed=0).round_site(problem)
 
-    plain = nearest.round_site(Problem(w, torch.eye(w.shape[1]), grid, minmax.bounds))
+    plain = nearest.Nearest().round_site(Problem(w, torch.eye(w.shape[1]), grid, minmax.Minmax().bounds))
     start = rounded(none)
     assert torch.equal(start.codes, plain.codes)
     assert torch.equal(start.scale, plain.scale)
-    found = signround.learn(
-        block, state, inputs, targets, grid, starts(state, grid), iterations=60, batch_size=3, seed=0
+    found = signround.Signround(iterations=60, batch_size=3, seed=0).learn(
+        block, state, inputs, targets, grid, starts(state, grid)
     )
     assert found.record["learned_loss"] < 0.9 * found.record["nearest_loss"]
     assert found.offset is not None
@@ -154,4 +162,4 @@ def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> No
         None,
         (torch.cat([found.bounds[n][0] for n in site.linears]), torch.cat([found.bounds[n][1] for n in site.linears])),
     )
-    assert (rounded(found).codes.int() - nearest.round_site(same_grid).codes.int()).abs().max() <= 1
+    assert (rounded(found).codes.int() - nearest.Nearest().round_site(same_grid).codes.int()).abs().max() <= 1

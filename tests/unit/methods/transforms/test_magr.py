@@ -15,7 +15,7 @@ from small_problems import make_problem
 from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.methods.problem import Problem
 from ptqbench.methods.rounding import nearest
-from ptqbench.methods.transforms.magr import largest_eigenvalue, magr, project_l1, reshape, shrink_maximum
+from ptqbench.methods.transforms.magr import Magr, largest_eigenvalue, magr, project_l1, shrink_maximum
 from ptqbench.numbers.grid import Grid
 
 
@@ -53,7 +53,7 @@ def test_iterations_and_the_codes_after_them_equal_the_oracle(width: int) -> Non
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
     def codes(value: torch.Tensor) -> torch.Tensor:
-        return nearest.round_site(Problem(value, hessian, problem.grid, problem.bounds)).codes
+        return nearest.Nearest().round_site(Problem(value, hessian, problem.grid, problem.bounds)).codes
 
     assert torch.equal(codes(found), codes(expected))
     assert not torch.equal(codes(found), codes(weight))
@@ -86,8 +86,8 @@ def test_penalty_follows_the_granularity() -> None:
     channel, grouped = (make_problem(4, 16, Grid(3, size)) for size in (-1, 8))
     for problem, width, alpha in ((channel, 16, 1e-3), (grouped, 8, 1e-4)):
         expected = magr(problem.weight, problem.hessian, width, alpha, 10)
-        assert torch.equal(reshape(problem, None, 10), expected)
-        assert not torch.equal(reshape(problem, 0.1, 10), expected)
+        assert torch.equal(Magr(iterations=10).reshape(problem), expected)
+        assert not torch.equal(Magr(0.1, 10).reshape(problem), expected)
 
 
 def test_largest_eigenvalue_is_found_from_any_structure() -> None:

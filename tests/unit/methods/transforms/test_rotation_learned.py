@@ -23,6 +23,7 @@ from tiny_models import (
 from torch import Tensor
 
 from ptqbench.methods.ranges import minmax
+from ptqbench.methods.rotate import Rotations
 from ptqbench.methods.transforms import rotation_learned
 from ptqbench.methods.transforms.rotation_learned import cayley_step, learn
 from ptqbench.models.load import load_model
@@ -66,9 +67,10 @@ def test_learning_lowers_the_objective(tmp_path: Path, objective: str, family: s
     path = make_model(tmp_path / "model", family)
     method = {"transform": {"rotation": {"learned": {"steps": 30, "rate": 0.3, "objective": objective}}}}
     cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), method, Grid(2, 32))
-    prepared = cell.prepared[0]["prepared"]
-    assert prepared["loss"] < prepared["first_loss"]
-    rotations = [prepared["r1"], *prepared["r2"]]
+    found = cell.rotations
+    assert found is not None
+    assert found.record["loss"] < found.record["first_loss"]
+    rotations = found.matrices()
     assert all((r @ r.T - torch.eye(len(r))).abs().max() < 1e-6 for r in rotations)
 
 
@@ -87,21 +89,21 @@ class Toy:
         skew = size * torch.randn(4, 4, generator=generator, dtype=torch.float64)
         return torch.linalg.matrix_exp(skew - skew.T) @ rotation
 
-    def loss(self, rotations: dict[str, Any], part: int) -> Tensor:
+    def loss(self, rotations: Rotations, part: int) -> Tensor:
         if torch.is_grad_enabled():
             self.trained.append(part % self.blocks)
         else:
             if not self.looks or self.looks[-1][0] != len(self.trained):
                 self.looks.append((len(self.trained), []))
             self.looks[-1][1].append(part)
-        pairs = zip((rotations["r1"], rotations["r2"][part % self.blocks]), self.target, strict=True)
+        pairs = zip((rotations.r1, rotations.r2[part % self.blocks]), self.target, strict=True)
         return sum((found - target).square().sum() for found, target in pairs)
 
-    def run(self, steps: int) -> dict[str, Any]:
+    def run(self, steps: int) -> Rotations:
         cell: Any = SimpleNamespace(
             device=torch.device("cpu"), stream=range(self.blocks), n_blocks=self.blocks, checkpoint=None
         )
-        start = {"r1": SimpleNamespace(matrix=lambda: self.start[0]), "r2": [self.start[1]] * self.blocks}
+        start = Rotations(self.start[0], (self.start[1],) * self.blocks, range(self.blocks))
         return learn(cell, start, steps, 0.3, self.loss, whole=False)
 
 
@@ -111,9 +113,10 @@ def test_any_number_of_blocks_is_learned_and_the_best_state_seen_is_returned(blo
     toy = Toy(blocks)
     found = toy.run(steps)
     losses = [Toy(blocks).loss(found, block).item() for block in range(blocks)]
-    assert found["loss"] == pytest.approx(sum(losses) / blocks, rel=1e-12), "it is the loss of the state returned"
-    assert found["loss"] < 0.9 * found["first_loss"], "learning happened"
-    assert found["loss"] < 0.2 * found["first_loss"] or blocks > steps // 4, "far, where every R2 had four steps"
+    first, loss = found.record["first_loss"], found.record["loss"]
+    assert loss == pytest.approx(sum(losses) / blocks, rel=1e-12), "it is the loss of the state returned"
+    assert loss < 0.9 * first, "learning happened"
+    assert loss < 0.2 * first or blocks > steps // 4, "far, where every R2 had four steps"
     assert set(toy.trained) == set(range(blocks)) or blocks < steps, "every block had a step"
     assert toy.looks[0][0] == 0
     assert toy.looks[-1][0] == len(toy.trained), "the last state is among those looked at"
@@ -128,8 +131,8 @@ def test_the_start_is_returned_where_no_step_helps() -> None:
     toy = Toy(3)
     toy.target = toy.start
     found = toy.run(20)
-    assert found["loss"] == found["first_loss"]
-    assert torch.equal(found["r1"], toy.start[0])
+    assert found.record["loss"] == found.record["first_loss"]
+    assert torch.equal(found.r1, toy.start[0])
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -140,17 +143,18 @@ def test_cross_entropy_is_that_of_the_rotated_and_rounded_checkpoint(tmp_path: P
     path = make_model(tmp_path / "model", family, tie_word_embeddings=tied)
     statistics = write_statistics(path, tmp_path / "statistics")
     learned = {"learned": {"steps": 2, "rate": 0.1, "objective": "cross_entropy"}}
-    prepared = make_cell(path, statistics, {"transform": {"rotation": learned}}, grid).prepared[0]["prepared"]
-    assert prepared["loss"] <= prepared["first_loss"]
+    found = make_cell(path, statistics, {"transform": {"rotation": learned}}, grid).rotations
+    assert found is not None
+    assert found.record["loss"] <= found.record["first_loss"]
 
     cell = make_cell(path, statistics, {"transform": {"rotation": "hadamard"}}, grid)
     tensors = transformed_tensors(cell)
     for name in (f"{linear}.weight" for linear in cell.checkpoint.linears()):
         groups = grid.grouped(tensors[name])
-        scale, zero = (end.unsqueeze(-1) for end in grid.from_bounds(*minmax.bounds(groups, grid, None)))
+        scale, zero = (end.unsqueeze(-1) for end in grid.from_bounds(*minmax.Minmax().bounds(groups, grid, None)))
         tensors[name] = grid.decode(grid.encode(groups, scale, zero), scale, zero).flatten(1)
     model = load_model(save_with(cell, tensors, tmp_path / "saved"), cell.checkpoint.adapter).eval()
     batch = tokens()[:1]
     with torch.no_grad():
         expected = model(input_ids=batch, labels=batch, use_cache=False).loss.item()
-    assert prepared["first_loss"] == pytest.approx(expected, rel=1e-3)
+    assert found.record["first_loss"] == pytest.approx(expected, rel=1e-3)

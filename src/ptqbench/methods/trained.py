@@ -1,4 +1,4 @@
-"""What is learned of a block before its sites are rounded, and where learning starts."""
+"""What is learned of a block before its sites are rounded, and where training starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ends = dict[str, tuple[Tensor, Tensor]]  # linear to (low, high), [m, groups]
 
 
 @dataclass
-class Learned:
+class Trained:
     """What was learned of a block: bounds ``[m, groups]`` and, for learned rounding, offsets ``[m, n]``, by linear."""
 
     bounds: Ends

@@ -1,0 +1,69 @@
+"""A recipe as code: its members with their parameters."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from ptqbench.members import class_name, module
+from ptqbench.methods.basis import SiteBasis
+from ptqbench.methods.contracts import Learner, Range, Rounding, SiteTransform, Transform, WeightTransform
+from ptqbench.methods.problem import Problem
+from ptqbench.methods.state import BlockState
+from ptqbench.models.adapter import Site
+from ptqbench.numbers.grid import Grid
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The members that a recipe names; a learned range has no bounds of its own."""
+
+    transforms: tuple[Transform, ...]
+    range: Range | Learner
+    rounding: Rounding
+
+    @classmethod
+    def of(cls, recipe: dict[str, Any]) -> Composition:
+        """From a normalized recipe."""
+        transforms = tuple(made("transforms", settings) for settings in recipe["transform"])
+        return cls(transforms, made("ranges", recipe["range"]), made("rounding", recipe["rounding"]))
+
+    def basis(self, state: BlockState, site: Site) -> SiteBasis:
+        """The basis that the transforms choose for a site, after scales that folded nowhere."""
+        basis = SiteBasis(state.channel_scale.get(site.name))
+        for transform in self.transforms:
+            if isinstance(transform, SiteTransform):
+                basis = transform.basis(state, site, basis)
+        return basis
+
+    def reshaped(self, problem: Problem) -> Problem:
+        """The problem with the weight that transforms (MagR) make of its own."""
+        for transform in self.transforms:
+            if isinstance(transform, WeightTransform):
+                problem = replace(problem, weight=transform.reshape(problem))
+        return problem
+
+    def bounds(self, weight: Tensor, grid: Grid, hessian: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The range member's."""
+        assert isinstance(self.range, Range)
+        return self.range.bounds(weight, grid, hessian)
+
+    @property
+    def learner(self) -> Learner | None:
+        """The member that is trained on each block."""
+        return next((one for one in (self.range, self.rounding) if isinstance(one, Learner)), None)
+
+
+def made(folder: str, settings: dict[str, Any]) -> Any:
+    """A member with its parameters."""
+    parameters = {key: value for key, value in settings.items() if key != "name"}
+    name = settings["name"]
+    return getattr(importlib.import_module(module(folder, name)), class_name(name))(**parameters)
+
+
+def name_of(member: object) -> str:
+    """What a member is called in a config."""
+    return type(member).__module__.rpartition(".")[2]
