@@ -9,6 +9,7 @@ import pytest
 import report_data
 
 from ptqbench.__main__ import main
+from ptqbench.reporting.provenance import origins_table
 
 
 @pytest.fixture
@@ -66,10 +67,13 @@ def test_a_page_from_stored_tables_is_that_of_the_report(tmp_path: Path, report:
     pairs = pl.read_parquet(tmp_path / "pairs.parquet")
     for name in ("scores", "pairs"):
         (tmp_path / f"{name}.parquet").unlink()
+    origins_table(report_data.origins()).write_parquet(tmp_path / "origins.parquet")
     main(["page", report])
     assert pl.read_parquet(tmp_path / "pairs.parquet").equals(pairs)
     text = (tmp_path / "index.html").read_text()
     assert "<h2 id='answer'>" in text
+    assert text.count("snakemake --cores all -- results/eval/x.json") == len(report_data.keys()), "what made each"
+    assert len(pl.read_csv(tmp_path / "origins.csv")) == len(report_data.keys())
     assert (tmp_path / "size_against_quality.png").is_file()
     cells = pl.read_parquet(tmp_path / "cells.parquet")
     cells.drop("serve", "dense", "range").write_parquet(tmp_path / "cells.parquet")
