@@ -11,9 +11,9 @@ bench: env
 	snakemake --cores all
 	@echo "The report: reports/index.html, reports/summary.md"
 
-# the longest files first, so that no worker waits for them in the end
+# in the order of tests/conftest.py
 test: dev
-	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflow tests
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: dev
 	ruff check . && ruff format --check .

@@ -21,6 +21,14 @@ include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"
 
 
+onsuccess:
+    note_jobs()
+
+
+onerror:
+    note_jobs()
+
+
 localrules:
     all,
     evaluations,

@@ -17,8 +17,8 @@ from ptqbench.plan import Plan
 PRESETS = [file.relative_to(REPOSITORY).as_posix() for file in REPOSITORY.glob("workflow/presets/*.yaml")]
 
 
-def test_lint(blank: Clone) -> None:
-    run = blank.snakemake("--lint")
+def test_lint(blank: Clone, tmp_path: Path) -> None:
+    run = blank.copy(tmp_path / "clone").snakemake("--lint")
     assert run.returncode == 0, run.stdout
     assert "Congratulations" in run.stdout
 

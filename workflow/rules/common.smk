@@ -2,14 +2,18 @@ import hashlib
 import os
 import re
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from shlex import quote
+
+from snakemake.io import IOFile
 
 from ptqbench import bytecode, spec
 from ptqbench.config import hand_on, take_over
 from ptqbench.devices import check_torch, gpu_slots, visible_gpus
 from ptqbench.errors import told
+from ptqbench.estimates import host
 from ptqbench.evaluation import runtime
 from ptqbench.evaluation.environment import lock_digest
 from ptqbench.fingerprint import fingerprint
@@ -63,6 +67,8 @@ try:
             print("An earlier run was killed: its lock is released.", file=sys.stderr)
         for line in [*runtime.withdraw_gone(BASE), *PLAN.damaged(Path(RESULTS))]:
             print(f"damaged: {line}", file=sys.stderr)
+        for line in host.expected(PLAN, Path(RESULTS)):
+            print(line, file=sys.stderr)
 
     # with a calibration set for each seed, which jobs make of their config again
     config.update(PLAN.config)
@@ -71,6 +77,18 @@ try:
     WITHDRAWN = [str(output) for output in PLAN.withdrawn(Path(RESULTS))]
 except Exception as error:
     sys.exit(f"error: {told(error)}")
+
+BEGUN = time.time()
+
+
+def note_jobs():
+    """Keep what this run's jobs took: the next estimate goes by it."""
+    records = {
+        output: workflow.persistence.metadata(IOFile(str(output)))
+        for output in PLAN.outputs(Path(RESULTS))
+    }
+    host.note(PLAN, Path(RESULTS), records, BEGUN)
+
 
 # a job for each slot of each GPU, or two jobs at once without a GPU, share the cores
 THREADS = max(1, (os.cpu_count() or 2) // max(2, len(visible_gpus()) * gpu_slots()))

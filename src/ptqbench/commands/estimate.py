@@ -1,64 +1,74 @@
-"""What a run would take: time, memory and disk by rule, from the headers of a model's files.
+"""What a plan takes before it runs: time, memory and disk of what is not made yet, by rule.
 
-A first form, good to a factor of two or three: operations of each rule over what such a machine does of them.
+From the headers of a model's files, and from what such jobs took on this machine before; a plan that does not fit the
+disk, or a job that does not fit the memory, is said, with what would fit.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 from ptqbench.commands.init import choose
 
-if TYPE_CHECKING:
-    from ptqbench.drafts import Draft
-
 EXAMPLES = """examples:
-  ptqbench estimate /data/my-model
-  ptqbench estimate /data/my-model --bits 4 3 2 --methods gptq autoround
+  ptqbench estimate
+  ptqbench estimate --configfile workflow/presets/strategies.yaml
+  ptqbench estimate --model /data/my-model --bits 4 3 2 --methods gptq autoround
 """
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
-    parser.add_argument("model", metavar="PATH", help="a folder with config.json and safetensors")
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
+        "--configfile", type=Path, nargs="+", default=[Path("config.yaml")], metavar="FILE",
+        help="the config of the plan, the last file on top; config.yaml here by default",
+    )  # fmt: skip
+    given.add_argument("--model", metavar="PATH", help="a folder with safetensors, as `ptqbench run` would take it")
     choose(parser)
 
 
 def lines(args: argparse.Namespace) -> Iterator[str]:
     """What it prints."""
-    from ptqbench.drafts import Draft
+    import yaml
+    from snakemake.utils import update_config
 
-    draft = Draft(bits=tuple(dict.fromkeys(args.bits)), methods=tuple(dict.fromkeys(args.methods)))
-    draft.add(args.model)
-    yield from told(draft)
+    from ptqbench.config_files import check_file
+    from ptqbench.drafts import Draft, text_of
+
+    if args.model:
+        draft = Draft(bits=tuple(dict.fromkeys(args.bits)), methods=tuple(dict.fromkeys(args.methods)))
+        draft.add(args.model)
+        yield from told(yaml.safe_load(text_of(draft, "")))
+        return
+    config: dict[str, Any] = {}
+    for file in args.configfile:
+        check_file(file)
+        update_config(config, yaml.safe_load(file.read_text(encoding="utf-8")))
+    yield from told(config)
 
 
-def told(draft: Draft) -> Iterator[str]:
-    """A table of a draft's rules, for this machine."""
-    import os
-    from pathlib import Path
+def told(config: dict[str, Any], folder: Path = Path(".")) -> Iterator[str]:
+    """A table of what a plan still takes on this machine, for results in ``folder``."""
+    from ptqbench.estimates import fits, rates
+    from ptqbench.estimates.jobs import jobs, left, sizes
+    from ptqbench.evaluation import runtime
+    from ptqbench.place import home
+    from ptqbench.plan import Plan
 
-    from ptqbench.devices import visible_gpus
-    from ptqbench.drafts import chosen
-    from ptqbench.estimates import CPU, GPU, at_once, needs, size_of
-    from ptqbench.recipe import normalize
-    from ptqbench.words import columns, duration, size
-
-    recipes = [normalize(name, method) for name, method in chosen(draft.methods).items()]
-    gpus, cores = len(visible_gpus()), os.cpu_count() or 1
-    where = f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else f"{cores} core{'s' if cores > 1 else ''}"
-    for name, entry in draft.models.items():
-        if "path" not in entry:
-            yield f"take    {name} is not here yet: what it takes is known after its download"
-            continue
-        measured = size_of(Path(entry["path"]), f"'{entry['path']}'")
-        device = GPU if gpus else CPU * cores / 2
-        found = needs(measured, recipes, draft.bits, draft.group, draft.sequence * 128, device)
-        total = sum(need.jobs * need.seconds for need in found) / at_once(gpus)
-        disk = sum(need.jobs * need.disk for need in found)
-        yield f"takes   about {duration(total)} on {where}, {size(disk)} of disk (good to a factor of two or three):"
-        rows = [("rule", "jobs", "time of one", "memory", "disk of one")]
-        rows += [(n.rule, str(n.jobs), duration(n.seconds), size(n.memory), size(n.disk)) for n in found]
-        yield from (f"        {line}" for line in columns(rows))
+    runtime.settle(config, home())
+    plan, here = Plan(config, workflow=home()), fits.machine(folder)
+    known = sizes(plan)
+    for model in dict.fromkeys(cell.model for cell in plan.cells if cell.model not in known):
+        yield f"take    {model} is not here yet: what it takes is known after its download"
+    waiting = left(jobs(plan, folder / "results", here.host, known))
+    if not waiting:
+        yield "takes   nothing: all is made, unless code or settings have changed since"
+        return
+    times = fits.seconds(waiting, here, rates.read(rates.file()))
+    yield fits.line(waiting, times, here)
+    yield from (f"        {line}" for line in fits.table(waiting, times, here))
+    fits.check(waiting, here)

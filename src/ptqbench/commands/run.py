@@ -34,6 +34,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def lines(args: argparse.Namespace) -> Iterator[str]:
     """What it prints."""
+    import yaml
+
     from ptqbench import engine
     from ptqbench.commands import recommend
     from ptqbench.commands.estimate import told
@@ -49,7 +51,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     folder = args.folder or Path(f"ptqbench-{name}")
     written = shlex.join(["ptqbench", *sys.argv[1:]])
     yield f"config  {write(folder, text_of(draft, f'Written by `{written}`.'))}"
-    yield from told(draft)
+    yield from told(yaml.safe_load(text_of(draft, "")), folder)
     given = engine.arguments(folder, args.cores, args.dry_run)
     yield f"$ {engine.shown(given)}"
     if status := engine.run(given, folder):

@@ -1,0 +1,82 @@
+"""The jobs of a plan that are still to run, and what each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptqbench import spec
+from ptqbench.estimates import needs
+from ptqbench.estimates.needs import Host, Need
+from ptqbench.estimates.sizes import Size, size_of
+from ptqbench.manifest import NAME
+from ptqbench.plan import Cell, Plan
+
+RULES = ("prepare", "calibrate", "statistics", "quantize", "export", "evaluate")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the ``rule``: ``what`` it runs besides (a method, a kind of suite), and what it makes."""
+
+    rule: str
+    model: str
+    what: str
+    output: Path
+    need: Need
+
+
+def sizes(plan: Plan) -> dict[str, Size]:
+    """The sizes of a plan's local models; one of the hub is known after it was fetched."""
+    models = dict.fromkeys(cell.model for cell in plan.cells)
+    lines = {model: plan.config["models"][model] for model in models}
+    return {
+        model: size_of(plan.root / line["path"], f"config: models.{model}.path")
+        for model, line in lines.items()
+        if "path" in line
+    }
+
+
+def jobs(plan: Plan, results: Path, host: Host, known: dict[str, Size]) -> Iterator[Job]:
+    """Every job of models whose sizes are ``known``, in the chain's order; diagnoses and the report take little."""
+    cells = [cell for cell in plan.cells if cell.model in known]
+    quantized = [cell for cell in cells if cell.calibration != spec.NO_CALIBRATION]
+    for model in dict.fromkeys(cell.model for cell in cells):
+        yield Job("prepare", model, "", results / "models" / model / NAME, Need(host.start, host=host.held))
+    for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in quantized):
+        for rule, make in (("calibrate", needs.calibrate), ("statistics", needs.statistics)):
+            folder = results / ("calibration" if rule == "calibrate" else rule) / model / name
+            yield Job(rule, model, "", folder / NAME, make(known[model], host, _tokens(plan, name)))
+    for cell in dict.fromkeys(map(plan.codes, quantized)):
+        made = spec.quantize_spec(plan.config, *cell)
+        need = needs.quantize(known[cell.model], host, made["method"], made["scheme"], _tokens(plan, cell.calibration))
+        yield Job("quantize", cell.model, cell.method, results / "quantized" / cell.path / NAME, need)
+    for cell in cells:
+        need = _export(plan, cell, results, host, known[cell.model])
+        yield Job("export", cell.model, "", results / "packed" / cell.path / NAME, need)
+    for cell, suite in plan.evaluations:
+        if cell.model in known:
+            settings = plan.config["suites"][suite]
+            served = spec.backend_of(plan.config, suite) != "transformers"
+            need = needs.evaluate(known[cell.model], host, settings, served)
+            yield Job("evaluate", cell.model, settings["kind"], results / "eval" / cell.path / f"{suite}.json", need)
+
+
+def left(every: Iterator[Job]) -> list[Job]:
+    """Those whose output is not there."""
+    return [job for job in every if not job.output.is_file()]
+
+
+def _tokens(plan: Plan, calibration: str) -> int:
+    settings: dict[str, Any] = plan.config["calibration"][calibration]
+    return int(settings["samples"]) * int(settings.get("sequence_length", needs.IMAGE_TOKENS))
+
+
+def _export(plan: Plan, cell: Cell, results: Path, host: Host, size: Size) -> Need:
+    if cell.method == spec.FLOAT_METHOD:
+        return Need(host.start, host=host.held)
+    made = spec.export_spec(plan.config, *cell, plan.model_type(cell.model, results))
+    turned = any(member["name"].startswith("rotation") for member in made["method"]["transform"])
+    return needs.export(size, host, made["scheme"], made["rows"][0]["format"], turned and size.tied)

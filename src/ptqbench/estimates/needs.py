@@ -1,0 +1,175 @@
+"""What one job of each rule takes: pure arithmetic on sizes.
+
+Seconds are ``start`` (imports, reading the config), operations over a rate, and bytes over the disk's. The defaults of
+the rates are from ``benchmarks/README.md``: Llama-3-8B on one H200, ``pocket-llama`` on one core. Memory and disk
+follow from what the stages hold and write, and are compared with both in ``benchmarks/results/estimates.csv``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ptqbench.estimates.sizes import Size
+from ptqbench.recipe import member_list, reads_statistics
+
+FLOAT = 4  # bytes
+BATCH = 8  # sequences, or windows, of a forward pass
+PROPAGATED = 2.5  # passes over the calibration tokens, of a method that runs the model behind what is quantized
+# passes besides, of members that train or compare
+PASSES = {"gptaq": 6.0, "signround": 30.0, "learned": 46.0, "rotation_learned": 1.3, "magr": 3.0}
+TASK_TOKENS = 48  # of a request with its choices
+TASK_DOCUMENTS = 1000  # of a task without a limit
+IMAGE_TOKENS = 640  # of a question with its image
+SERVED = 60.0  # seconds until a server answers
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine: ``gpu`` or not, operations a second of one job, bytes a second of its disk, seconds until a job works.
+
+    ``held`` are bytes of host memory that a job has before it works: what it imported, and the driver.
+    """
+
+    gpu: bool
+    rate: float
+    disk: float
+    start: float
+    held: float
+
+
+GPU = Host(True, 4e14, 4e9, 6.0, 3.2e9)  # an H200 in bfloat16
+CPU = Host(False, 6e10, 1e9, 4.0, 4.4e8)  # one job's share of two cores
+
+
+@dataclass(frozen=True)
+class Need:
+    """A job: its fixed seconds, operations, bytes read and written; peaks of memory; bytes that it leaves on disk."""
+
+    start: float
+    operations: float = 0.0
+    moved: float = 0.0
+    host: float = 0.0
+    gpu: float = 0.0
+    disk: float = 0.0
+
+    def seconds(self, machine: Host) -> float:
+        """How long it takes."""
+        return self.start + self.operations / machine.rate + self.moved / machine.disk
+
+
+def held(machine: Host, start: float, work: float, disk: float = 0.0, **rest: float) -> Need:
+    """A job whose ``work`` (bytes) is on the GPU where there is one."""
+    host, gpu = (machine.held, work) if machine.gpu else (machine.held + work, 0.0)
+    return Need(start, host=host, gpu=gpu, disk=disk, **rest)
+
+
+def calibrate(size: Size, machine: Host, tokens: int) -> Need:
+    """Tokens of a calibration set."""
+    return Need(machine.start, host=machine.held, disk=2.0 * tokens)
+
+
+def statistics(size: Size, machine: Host, tokens: int) -> Need:
+    """A pass over all blocks with the products of what each site reads; triangles of them are stored."""
+    products = sum(site.channels**2 for site in size.sites) * tokens
+    vectors = 4 * sum(site.channels for site in size.sites)
+    stored = FLOAT * (sum(site.channels * (site.channels + 1) // 2 for site in size.sites) + vectors)
+    work = block_run(size, machine, tokens) + FLOAT * (size.block_hessians + size.widest**2)
+    moved = size.file_bytes + stored
+    return held(machine, machine.start, work, stored, operations=forward(size, tokens) + products, moved=moved)
+
+
+def block_run(size: Size, machine: Host, tokens: int) -> float:
+    """Bytes to run blocks one by one over all tokens: two blocks, the hidden states, one batch within a block."""
+    itemsize = 2 if machine.gpu else FLOAT
+    weights = itemsize * (2 * size.block_elements + size.outside)
+    batch = BATCH * min(tokens, size.context or tokens)
+    return weights + itemsize * (tokens * size.hidden + min(tokens, batch) * (3 * size.widest + 4 * size.hidden))
+
+
+def quantize(size: Size, machine: Host, recipe: dict[str, Any], scheme: dict[str, Any], tokens: int) -> Need:
+    """Rounding every block, and whatever its members run the model for."""
+    rounded = sum(math.prod(shape) * site.channels for site in size.sites for shape in site.linears)
+    factored = 2 * sum(site.channels**3 for site in size.sites) if reads_statistics(recipe) else 0
+    runs = passes(recipe) + (4.0 if scheme["bits"] == "mixed" else 0.0)
+    work = FLOAT * (3.2 * size.block_elements + 3.2 * size.widest**2)
+    if runs:
+        work += block_run(size, machine, tokens)
+    moved = size.file_bytes + FLOAT * sum(site.channels**2 // 2 for site in size.sites)
+    operations = 10.0 * (rounded + factored) if machine.gpu else 2.0 * (rounded + factored)
+    operations += runs * forward(size, tokens)
+    return held(machine, machine.start, work, codes(size, recipe, scheme), operations=operations, moved=moved)
+
+
+def codes(size: Size, recipe: dict[str, Any], scheme: dict[str, Any]) -> float:
+    """Bytes of a cell's codes as the chain stores them: bit streams, float32 scales and a byte of each zero-point."""
+    bits, group = width(scheme), scheme["group_size"]
+    found = 0.0
+    for site in size.sites:
+        for m, n in site.linears:
+            found += FLOAT * m * math.ceil(n * bits / 32) + m * (n // group if group > 0 else 1) * (FLOAT + 1)
+    turned = any(member["name"].startswith("rotation") for member in recipe["transform"])
+    return found + (FLOAT * size.outside if turned else 0)
+
+
+def export(size: Size, machine: Host, scheme: dict[str, Any], form: str, untied: bool) -> Need:
+    """A checkpoint folder: a block is held in memory, twice."""
+    written = packed(size, scheme, form) + (size.vocabulary * size.hidden * size.itemsize if untied else 0)
+    per_element = FLOAT if form == "dense" else 2
+    work = 2 * per_element * size.block_elements + 2 * size.itemsize * size.vocabulary * size.hidden
+    return Need(machine.start, moved=2 * written, host=CPU.held + work, disk=written)
+
+
+def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
+    """Bytes of a checkpoint: codes, a scale and a zero-point of each group, and the rest as it was."""
+    bits, group = width(scheme), scheme["group_size"]
+    rest = size.file_bytes - size.itemsize * size.linears + size.other_bytes
+    if form == "dense":
+        return rest + size.itemsize * size.linears
+    found = 0.0
+    for site in size.sites:
+        for m, n in site.linears:
+            groups = m * (n // group if group > 0 else 1)
+            found += FLOAT * m * math.ceil(n * bits / 32) + groups * size.itemsize
+            found += 0 if scheme["symmetric"] else groups * bits / 8
+    return rest + found
+
+
+def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> Need:
+    """A suite on a whole model in memory, with the logits of a batch."""
+    length = suite.get("window") or min(size.context or 2048, 2048)
+    tokens = evaluated(suite, length)
+    itemsize = 2 if machine.gpu else FLOAT
+    batch = suite.get("batch_size", BATCH) * length if suite["kind"] in ("perplexity", "fidelity") else 4096
+    work = itemsize * (size.parameters + batch * (size.vocabulary + 3 * size.widest + 4 * size.hidden))
+    work += FLOAT * length * size.vocabulary
+    operations = 2.0 * size.parameters * tokens
+    start = SERVED if served else machine.start + 2.0
+    return held(machine, start, work, operations=operations, moved=float(size.file_bytes))
+
+
+def evaluated(suite: dict[str, Any], length: int) -> float:
+    """Tokens of a suite, as far as its line tells."""
+    limit = suite.get("limit")
+    if suite["kind"] in ("perplexity", "fidelity"):
+        return float(len(suite["corpora"]) * (limit or 256) * length)
+    if suite["kind"] == "images":
+        return float(len(suite["questions"]) * (limit or TASK_DOCUMENTS) * IMAGE_TOKENS)
+    return float(len(suite.get("tasks", ())) * (limit or TASK_DOCUMENTS) * TASK_TOKENS)
+
+
+def forward(size: Size, tokens: int) -> float:
+    """Operations of a pass over the tokens."""
+    return 2.0 * size.linears * tokens
+
+
+def passes(recipe: dict[str, Any]) -> float:
+    """Runs of the model over the calibration tokens that quantizing takes."""
+    trained = sum(PASSES.get(member["name"], 0.0) for _, member in member_list(recipe))
+    return trained + (PROPAGATED if recipe["propagate"] else 0.0)
+
+
+def width(scheme: dict[str, Any]) -> float:
+    """Bits of a scheme; a mixed one's budget."""
+    return float(scheme["budget"] if scheme["bits"] == "mixed" else scheme["bits"])
