@@ -15,6 +15,7 @@ if not visible_gpus():
 import clone as clones
 import pytest
 import tiny
+from filelock import FileLock
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,11 +37,19 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> clones.Clone:
 
 @pytest.fixture(scope="session")
 def finished(blank: clones.Clone, tmp_path_factory: pytest.TempPathFactory) -> clones.Clone:
-    """A clone after one run of everything, to read or copy; what that run printed is in ``output.txt``."""
-    made = blank.copy(tmp_path_factory.mktemp("finished") / "clone")
-    run = made.snakemake()
-    assert run.returncode == 0, run.stdout
-    (made.root / "output.txt").write_text(run.stdout)
+    """A clone after one run of everything, to read or copy; what that run printed is in ``output.txt``.
+
+    Made once for all workers of a test run.
+    """
+    base = tmp_path_factory.getbasetemp()
+    made = clones.Clone((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished")
+    with FileLock(f"{made.root}.lock"):
+        if not (made.root / "output.txt").exists():
+            assert not made.root.exists(), "its run failed in another worker"
+            blank.copy(made.root)
+            run = made.snakemake()
+            assert run.returncode == 0, run.stdout
+            (made.root / "output.txt").write_text(run.stdout)
     return made
 
 

@@ -126,3 +126,12 @@ def _check_keys(node: yaml.MappingNode, file: Path) -> None:
 
 def _place(node: yaml.Node, file: Path) -> str:
     return f"{file}, line {node.start_mark.line + 1}"
+
+
+def merge(config: dict[str, Any], other: dict[str, Any]) -> None:
+    """Lay ``other`` over ``config``, mapping by mapping, as Snakemake does with several files of configuration."""
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            merge(config[key], value)
+        else:
+            config[key] = value

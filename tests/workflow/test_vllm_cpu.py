@@ -13,7 +13,6 @@ import pytest
 import tiny
 import torch
 import yaml
-from clone import Clone, jobs, one_cell
 from codes import write_packed
 from gpu.sweep import Case, sweep
 from safetensors.torch import load_file, save_file
@@ -107,13 +106,12 @@ def test_it_serves_what_transformers_computes(served: vllm.Backend, twin: Path, 
     assert rows["acc"]["value"] == pytest.approx(expected["value"], abs=2 / 12)
     assert rows["exact_match"]["n"] == 12
     assert served.record()["server"] == "vllm 0.30.0"
+    check_throughput(served)
 
 
-def test_throughput_is_measured(source: Path, marker: Path, tmp_path: Path) -> None:
-    setup = Setup("vllm-cpu", "cpu", False, 64, False, (), marker, tmp_path / "server.log")
+def check_throughput(served: vllm.Backend) -> None:
     suite = {"name": "speed", "prompt_tokens": 16, "output_tokens": 48, "batches": [1, 4], "repeats": 2}
-    with vllm.opened(Text(source, False), setup) as backend:
-        rows = {(row["task"], row["metric"]): row["value"] for row in throughput.run(backend, suite)}
+    rows = {(row["task"], row["metric"]): row["value"] for row in throughput.run(served, suite)}
     assert rows["batch 1", "tokens_per_second"] > 1
     assert rows["batch 4", "tokens_per_second"] > 1
     assert 0 < rows["batch 1", "first_token_seconds"] < 60
@@ -143,19 +141,3 @@ def test_the_sweep_of_gptq_checkpoints(marker: Path, tmp_path: Path) -> None:
     assert rows[256, 4]["served"] < 3 * rows[256, 16]["served"] + 0.02
     assert rows[256, 3]["error"], "three bits are refused"
     assert len(table.read_text().splitlines()) == 4
-
-
-def test_the_workflow_serves(marker: Path, blank: Clone, tmp_path: Path) -> None:
-    """`backend: vllm` alone: the environment, a server per suite, lm-eval against it, the report."""
-    clone = blank.copy(tmp_path / "clone")
-    config = one_cell() | {"backend": "vllm"}
-    config["grid"][0]["suites"] = ["pairs"]
-    clone.configure(config)
-    run = clone.snakemake()
-    assert run.returncode == 0, run.stdout
-    assert ("serve_environment", "cpu") in jobs(run.stdout)
-    result = json.loads((clone.root / "results/eval/tiny/text/gptq/w4g32/pairs.json").read_text())
-    assert (result["backend"], result["export"]) == ("vllm-cpu", "compressed_tensors")
-    assert result["server"] == "vllm 0.30.0"
-    assert [row["n"] for row in result["rows"] if row["metric"] == "acc"] == [4]
-    assert clone.stale() == set()

@@ -34,9 +34,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def lines(args: argparse.Namespace) -> Iterator[str]:
     """What it prints."""
     import yaml
-    from snakemake.utils import update_config
 
-    from ptqbench.config_files import check_file
+    from ptqbench.config_files import check_file, merge
     from ptqbench.drafts import Draft, text_of
 
     if args.model:
@@ -47,7 +46,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     config: dict[str, Any] = {}
     for file in args.configfile:
         check_file(file)
-        update_config(config, yaml.safe_load(file.read_text(encoding="utf-8")))
+        merge(config, yaml.safe_load(file.read_text(encoding="utf-8")))
     yield from told(config)
 
 

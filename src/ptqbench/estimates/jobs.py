@@ -14,7 +14,7 @@ from ptqbench.estimates.sizes import Size, size_of
 from ptqbench.manifest import NAME
 from ptqbench.plan import Cell, Plan
 
-RULES = ("prepare", "calibrate", "statistics", "quantize", "export", "evaluate")
+RULES = ("prepare", "calibrate", "statistics", "reference", "quantize", "export", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ def jobs(plan: Plan, results: Path, host: Host, known: dict[str, Size]) -> Itera
         for rule, make in (("calibrate", needs.calibrate), ("statistics", needs.statistics)):
             folder = results / ("calibration" if rule == "calibrate" else rule) / model / name
             yield Job(rule, model, "", folder / NAME, make(known[model], host, _tokens(plan, name)))
+    for model, suite in plan.references:
+        if model in known:
+            need = needs.reference(known[model], host, plan.config["suites"][suite])
+            yield Job("reference", model, "", results / "reference" / model / suite / NAME, need)
     for cell in dict.fromkeys(map(plan.codes, quantized)):
         made = spec.quantize_spec(plan.config, *cell)
         need = needs.quantize(known[cell.model], host, made["method"], made["scheme"], _tokens(plan, cell.calibration))

@@ -8,7 +8,7 @@ follow from what the stages hold and write, and are compared with both in ``benc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ptqbench.estimates.sizes import Size
@@ -138,7 +138,7 @@ def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
 
 def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> Need:
     """A suite on a whole model in memory, with the logits of a batch."""
-    length = suite.get("window") or min(size.context or 2048, 2048)
+    length = window(size, suite)
     tokens = evaluated(suite, length)
     itemsize = 2 if machine.gpu else FLOAT
     batch = suite.get("batch_size", BATCH) * length if suite["kind"] in ("perplexity", "fidelity") else 4096
@@ -147,6 +147,17 @@ def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> 
     operations = 2.0 * size.parameters * tokens
     start = SERVED if served else machine.start + 2.0
     return held(machine, start, work, operations=operations, moved=float(size.file_bytes))
+
+
+def reference(size: Size, machine: Host, suite: dict[str, Any]) -> Need:
+    """The float model's last hidden states on the windows of a suite, and their tokens."""
+    disk = evaluated(suite, window(size, suite)) * (size.hidden * (2 if machine.gpu else FLOAT) + FLOAT)
+    return replace(evaluate(size, machine, suite, served=False), disk=disk)
+
+
+def window(size: Size, suite: dict[str, Any]) -> int:
+    """Tokens of a suite's windows."""
+    return int(suite.get("window") or min(size.context or 2048, 2048))
 
 
 def evaluated(suite: dict[str, Any], length: int) -> float:

@@ -32,6 +32,17 @@ CONFIG = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
 METHODS = CONFIG["methods"]
 
 
+def quick(method: str) -> dict[str, Any]:
+    """A method's line, with few steps where it learns."""
+    recipe: dict[str, Any] = yaml.safe_load(yaml.safe_dump(METHODS[method]))
+    for stage, few in (("range", {"learned": {"epochs": 1}}), ("rounding", {"signround": {"iterations": 4}})):
+        if recipe.get(stage) in few:
+            recipe[stage] = few
+    if recipe.get("transform") == {"rotation": "learned"}:
+        recipe["transform"] = {"rotation": {"learned": {"steps": 4}}}
+    return recipe
+
+
 @pytest.fixture(scope="module", params=MIXTURES)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp(request.param)
@@ -84,10 +95,7 @@ def test_routers_choose_the_same_experts(model: tuple[Path, Path], transform: An
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_of_the_default_config_runs(model: tuple[Path, Path], method: str) -> None:
     """At 8 bits what comes out is nearly the float model, whatever the method."""
-    recipe = yaml.safe_load(yaml.safe_dump(METHODS[method]))
-    for stage, quick in (("range", {"learned": {"epochs": 1}}), ("rounding", {"signround": {"iterations": 4}})):
-        if recipe.get(stage) in quick:
-            recipe[stage] = quick
+    recipe = quick(method)
     cell = make_cell(*model, recipe, Grid(8, 32, symmetric="smoothquant" in method))
     with torch.no_grad():
         if cell.recipe["propagate"]:
@@ -192,7 +200,7 @@ def test_little_traffic_shrinks_to_the_prior_and_none_rounds_to_nearest(mixtral:
 def test_an_unseen_expert_survives_every_transform(mixtral: tuple[Path, Path], name: str) -> None:
     from ptqbench.drive.site import quantize_site
 
-    cell = make_cell(*mixtral, CONFIG["methods"][name], Grid(8, 32))
+    cell = make_cell(*mixtral, quick(name), Grid(8, 32))
     state, _ = with_traffic(cell, 0, {2: 0})
     original = {linear: state.weight(linear).clone() for site in state.sites for linear in site.linears}
     assert original

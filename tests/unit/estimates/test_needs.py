@@ -95,7 +95,8 @@ def test_the_chain_of_a_large_model() -> None:
     assert quantize(size, GPU, recipe("gptq"), W4, tokens).gpu / GIB == pytest.approx(5.21, rel=0.1)
     made = [statistics(size, GPU, tokens), quantize(size, GPU, recipe("gptq"), W4, tokens)]
     made.append(export(size, GPU, W4, "compressed_tensors", False))
-    assert sum(need.disk for need in made) / GIB == pytest.approx(11.2, rel=0.1)
+    outside = size.itemsize * size.outside * (1 - 8192 / 128256)  # that model had 8192 words
+    assert (sum(need.disk for need in made) - outside) / GIB == pytest.approx(11.2, rel=0.1)
 
 
 def test_memory_is_of_the_gpu_where_there_is_one() -> None:
