@@ -23,6 +23,7 @@ include: "workflow/rules/report.smk"
 
 onsuccess:
     note_jobs()
+    drop()
 
 
 onerror:

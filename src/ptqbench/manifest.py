@@ -60,6 +60,7 @@ def begin(manifest: Path, made: Key) -> Path | None:
     if is_made(manifest, made, Manifest):
         return None
     discard(manifest)
+    discard(dropped(manifest))
     for leftover in manifest.parent.glob("**/.*.tmp"):
         discard(leftover)
     return manifest.parent
@@ -72,11 +73,16 @@ def is_made(output: Path, made: Key, kind: type[Key]) -> bool:
     content: Any = sealed.read(output, kind)
     if any(content[name] != made[name] for name in Key.__annotations__):  # type: ignore[literal-required]
         return False
-    files: dict[str, File] = content.get("files", {})
+    files: dict[str, File] = {} if dropped(output).exists() else content.get("files", {})
     if any(_problem(output.parent / name, expected, deep=True) for name, expected in files.items()):
         return False
     discard(withdrawn(output))
     return True
+
+
+def dropped(manifest: Path) -> Path:
+    """The mark of an artifact whose files were dropped on request (:mod:`ptqbench.dropping`) and whose record stays."""
+    return manifest.with_suffix(".dropped")
 
 
 def finish(manifest: Path, kind: type[Kind], made: Key, files: list[Path], **record: Any) -> None:
@@ -143,6 +149,11 @@ class Verifier:
 
     def __init__(self, manifest: Path | None) -> None:
         self._manifest, self._threads = manifest or Path(), ThreadPoolExecutor(HASHING)
+        if manifest and dropped(manifest).exists():
+            discard(dropped(manifest))
+            raise withdraw(
+                manifest, manifest.parent, "was dropped (`keep` in the config), and something reads it again"
+            )
         files = load(manifest)["files"] if manifest else {}
         places = {self._manifest.parent / name: expected for name, expected in files.items()}
         self._found = {file: self._threads.submit(_problem, file, expected, True) for file, expected in places.items()}
@@ -168,6 +179,8 @@ def withdraw_damaged(output: Path, kind: type[Any]) -> str | None:
         return None
     try:
         files: dict[str, File] = sealed.read(output, kind).get("files", {})
+        if dropped(output).exists():
+            return None
         if files and not any(os.path.lexists(output.parent / name) for name in files):
             output.unlink()
             return None

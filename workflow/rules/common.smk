@@ -9,7 +9,7 @@ from shlex import quote
 
 from snakemake.io import IOFile
 
-from ptqbench import bytecode, spec
+from ptqbench import bytecode, dropping, spec
 from ptqbench.config import hand_on, take_over
 from ptqbench.devices import check_torch, gpu_slots, visible_gpus
 from ptqbench.errors import told
@@ -27,6 +27,7 @@ from ptqbench.records import Planned
 from ptqbench.reporting.names import diagnosis_pages
 from ptqbench.sealed import write
 from ptqbench.stages import evaluate
+from ptqbench.words import size
 
 
 report: "../report/workflow.rst"
@@ -67,6 +68,8 @@ try:
             print("An earlier run was killed: its lock is released.", file=sys.stderr)
         for line in [*runtime.withdraw_gone(BASE), *PLAN.damaged(Path(RESULTS))]:
             print(f"damaged: {line}", file=sys.stderr)
+        for manifest in dropping.revive(PLAN, Path(RESULTS)):
+            print(f"dropped, and needed again: {manifest}", file=sys.stderr)
         for line in host.expected(PLAN, Path(RESULTS)):
             print(line, file=sys.stderr)
 
@@ -79,6 +82,12 @@ except Exception as error:
     sys.exit(f"error: {told(error)}")
 
 BEGUN = time.time()
+
+
+def drop():
+    """Remove what the config does not keep, now that everything is made of it."""
+    if freed := dropping.drop(PLAN, Path(RESULTS)):
+        print(f"dropped {size(freed)} that `keep` does not name.", file=sys.stderr)
 
 
 def note_jobs():

@@ -44,7 +44,7 @@ def jobs(plan: Plan, results: Path, host: Host, known: dict[str, Size]) -> Itera
     cells = [cell for cell in plan.cells if cell.model in known]
     quantized = [cell for cell in cells if cell.calibration != spec.NO_CALIBRATION]
     for model in dict.fromkeys(cell.model for cell in cells):
-        yield Job("prepare", model, "", results / "models" / model / NAME, Need(host.start, host=host.held))
+        yield Job("prepare", model, "", results / "models" / model / NAME, needs.prepare(host))
     for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in quantized):
         for rule, make in (("calibrate", needs.calibrate), ("statistics", needs.statistics)):
             folder = results / ("calibration" if rule == "calibrate" else rule) / model / name
@@ -80,7 +80,7 @@ def _tokens(plan: Plan, calibration: str) -> int:
 
 def _export(plan: Plan, cell: Cell, results: Path, host: Host, size: Size) -> Need:
     if cell.method == spec.FLOAT_METHOD:
-        return Need(host.start, host=host.held)
+        return Need(host.start, host=needs.BARE)
     made = spec.export_spec(plan.config, *cell, plan.model_type(cell.model, results))
     turned = any(member["name"].startswith("rotation") for member in made["method"]["transform"])
     return needs.export(size, host, made["scheme"], made["rows"][0]["format"], turned and size.tied)

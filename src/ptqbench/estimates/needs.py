@@ -29,18 +29,20 @@ SERVED = 60.0  # seconds until a server answers
 class Host:
     """A machine: ``gpu`` or not, operations a second of one job, bytes a second of its disk, seconds until a job works.
 
-    ``held`` are bytes of host memory that a job has before it works: what it imported, and the driver.
+    ``driver`` are bytes of host memory that a GPU's driver takes of each job.
     """
 
     gpu: bool
     rate: float
     disk: float
     start: float
-    held: float
+    driver: float = 0.0
 
 
-GPU = Host(True, 4e14, 4e9, 6.0, 3.2e9)  # an H200 in bfloat16
-CPU = Host(False, 6e10, 1e9, 4.0, 4.4e8)  # one job's share of two cores
+GPU = Host(True, 4e14, 4e9, 6.0, 2.5e9)  # an H200 in bfloat16
+CPU = Host(False, 6e10, 1e9, 4.0)  # one job's share of two cores
+BARE, TORCH, MODELS = 2.5e8, 4e8, 6.3e8  # bytes of what jobs import: little, torch, transformers too
+LOGITS = {"perplexity": 3.5, "fidelity": 12}  # copies of a batch's logits
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,20 @@ class Need:
         return self.start + self.operations / machine.rate + self.moved / machine.disk
 
 
-def held(machine: Host, start: float, work: float, disk: float = 0.0, **rest: float) -> Need:
+def on_device(machine: Host, start: float, imported: float, work: float, **rest: float) -> Need:
     """A job whose ``work`` (bytes) is on the GPU where there is one."""
-    host, gpu = (machine.held, work) if machine.gpu else (machine.held + work, 0.0)
-    return Need(start, host=host, gpu=gpu, disk=disk, **rest)
+    host, gpu = (imported + machine.driver, work) if machine.gpu else (imported + work, 0.0)
+    return Need(start, host=host, gpu=gpu, **rest)
+
+
+def prepare(machine: Host) -> Need:
+    """A look at a local model."""
+    return Need(machine.start, host=MODELS)
 
 
 def calibrate(size: Size, machine: Host, tokens: int) -> Need:
     """Tokens of a calibration set."""
-    return Need(machine.start, host=machine.held, disk=2.0 * tokens)
+    return Need(machine.start, host=MODELS, disk=2.0 * tokens)
 
 
 def statistics(size: Size, machine: Host, tokens: int) -> Need:
@@ -77,7 +84,8 @@ def statistics(size: Size, machine: Host, tokens: int) -> Need:
     stored = FLOAT * (sum(site.channels * (site.channels + 1) // 2 for site in size.sites) + vectors)
     work = block_run(size, machine, tokens) + FLOAT * (size.block_hessians + size.widest**2)
     moved = size.file_bytes + stored
-    return held(machine, machine.start, work, stored, operations=forward(size, tokens) + products, moved=moved)
+    operations = forward(size, tokens) + products
+    return on_device(machine, machine.start, MODELS, work, disk=stored, operations=operations, moved=moved)
 
 
 def block_run(size: Size, machine: Host, tokens: int) -> float:
@@ -99,7 +107,8 @@ def quantize(size: Size, machine: Host, recipe: dict[str, Any], scheme: dict[str
     moved = size.file_bytes + FLOAT * sum(site.channels**2 // 2 for site in size.sites)
     operations = 10.0 * (rounded + factored) if machine.gpu else 2.0 * (rounded + factored)
     operations += runs * forward(size, tokens)
-    return held(machine, machine.start, work, codes(size, recipe, scheme), operations=operations, moved=moved)
+    left, imported = codes(size, recipe, scheme), MODELS if runs else TORCH
+    return on_device(machine, machine.start, imported, work, disk=left, operations=operations, moved=moved)
 
 
 def codes(size: Size, recipe: dict[str, Any], scheme: dict[str, Any]) -> float:
@@ -118,7 +127,7 @@ def export(size: Size, machine: Host, scheme: dict[str, Any], form: str, untied:
     written = packed(size, scheme, form) + (size.vocabulary * size.hidden * size.itemsize if untied else 0)
     per_element = FLOAT if form == "dense" else 2
     work = 2 * per_element * size.block_elements + 2 * size.itemsize * size.vocabulary * size.hidden
-    return Need(machine.start, moved=2 * written, host=CPU.held + work, disk=written)
+    return Need(machine.start, moved=2 * written, host=BARE + work, disk=written)
 
 
 def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
@@ -139,20 +148,19 @@ def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
 def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> Need:
     """A suite on a whole model in memory, with the logits of a batch."""
     length = window(size, suite)
-    tokens = evaluated(suite, length)
     itemsize = 2 if machine.gpu else FLOAT
-    batch = suite.get("batch_size", BATCH) * length if suite["kind"] in ("perplexity", "fidelity") else 4096
-    work = itemsize * (size.parameters + batch * (size.vocabulary + 3 * size.widest + 4 * size.hidden))
-    work += FLOAT * length * size.vocabulary
-    operations = 2.0 * size.parameters * tokens
+    batch = suite.get("batch_size", BATCH) * length if suite["kind"] in LOGITS else 4096
+    work = itemsize * (size.parameters + batch * (3 * size.widest + 4 * size.hidden))
+    work += itemsize * batch * size.vocabulary * LOGITS.get(suite["kind"], 1) + FLOAT * length * size.vocabulary
+    operations = 2.0 * size.parameters * evaluated(suite, length)
     start = SERVED if served else machine.start + 2.0
-    return held(machine, start, work, operations=operations, moved=float(size.file_bytes))
+    return on_device(machine, start, MODELS, work, operations=operations, moved=float(size.file_bytes))
 
 
 def reference(size: Size, machine: Host, suite: dict[str, Any]) -> Need:
     """The float model's last hidden states on the windows of a suite, and their tokens."""
     disk = evaluated(suite, window(size, suite)) * (size.hidden * (2 if machine.gpu else FLOAT) + FLOAT)
-    return replace(evaluate(size, machine, suite, served=False), disk=disk)
+    return replace(evaluate(size, machine, {**suite, "kind": "perplexity"}, served=False), disk=disk)
 
 
 def window(size: Size, suite: dict[str, Any]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+VARIABLE = "PTQBENCH_RATES"
 KEPT = 2000  # newest jobs
 CLEAR = 0.6  # of a job's expected seconds that one part makes out, for it to tell of that part
 
@@ -36,7 +37,9 @@ class Scale:
 
 
 def file() -> Path:
-    """Where a user's jobs are kept."""
+    """Where a user's jobs are kept: the file that ``PTQBENCH_RATES`` names, or one in the user's cache."""
+    if VARIABLE in os.environ:
+        return Path(os.environ[VARIABLE])
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "ptqbench/took.jsonl"
 
@@ -59,7 +62,9 @@ def read(source: Path) -> list[Took]:
 def note(source: Path, jobs: Iterable[Took]) -> None:
     """Add jobs, and forget the oldest; a file that cannot be written is done without."""
     try:
-        before = source.read_text(encoding="utf-8").splitlines() if source.is_file() else []
+        if source.exists() and not source.is_file():
+            return
+        before = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
         source.parent.mkdir(parents=True, exist_ok=True)
         temporary = source.with_name(f".{source.name}.{os.getpid()}")
         lines = [*before, *(json.dumps(asdict(job)) for job in jobs)][-KEPT:]

@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 from ptqbench.drafts import known_methods
-from ptqbench.estimates.needs import CPU, GPU, Host, Need, codes, evaluate, export, packed, passes, quantize, statistics
+from ptqbench.estimates.needs import (
+    CPU,
+    GPU,
+    TORCH,
+    Host,
+    Need,
+    codes,
+    evaluate,
+    export,
+    packed,
+    passes,
+    quantize,
+    statistics,
+)
 from ptqbench.estimates.sizes import SiteSize, Size, size_of
 from ptqbench.recipe import normalize
 
@@ -101,9 +114,9 @@ def test_the_chain_of_a_large_model() -> None:
 
 def test_memory_is_of_the_gpu_where_there_is_one() -> None:
     on_gpu, on_cpu = (quantize(llama(2), host, recipe("gptq"), W4, 2048) for host in (GPU, CPU))
-    assert on_gpu.host == GPU.held
+    assert on_gpu.host == TORCH + GPU.driver
     assert on_cpu.gpu == 0
-    assert on_cpu.host - CPU.held == pytest.approx(on_gpu.gpu)
+    assert on_cpu.host - TORCH == pytest.approx(on_gpu.gpu)
 
 
 def test_what_trains_takes_passes_and_what_does_not_takes_none() -> None:
@@ -124,4 +137,4 @@ def test_evaluating_grows_with_texts_windows_and_tasks() -> None:
 
 def test_seconds_add_up() -> None:
     need = Need(start=2.0, operations=3e9, moved=4e9)
-    assert need.seconds(Host(False, 1e9, 2e9, 0.0, 0.0)) == 2 + 3 + 2
+    assert need.seconds(Host(False, 1e9, 2e9, 0.0)) == 2 + 3 + 2

@@ -1,0 +1,30 @@
+"""`keep` in a config, through Snakemake: nothing is stale, and a new cell makes again what it reads and no other cell."""
+
+from __future__ import annotations
+
+import json
+
+from clone import Clone, config, jobs
+
+
+def test_what_was_dropped_is_made_again_for_a_new_cell_alone(clone: Clone) -> None:
+    kept = {**config(), "keep": ["packed", "results"]}
+    clone.configure(kept)
+    results = {file: file.read_bytes() for file in clone.root.glob("results/eval/**/*.json")}
+    run = clone.snakemake("--forcerun", "report")
+    assert run.returncode == 0, run.stdout
+    assert "that `keep` does not name." in run.stdout
+    assert not list(clone.root.glob("results/statistics/**/*.safetensors"))
+    assert clone.stale() == set()
+
+    kept["methods"]["new"] = {"range": "mse"}
+    kept["grid"].append({"models": ["tiny"], "methods": ["new"], "schemes": ["w4g32"], "suites": ["perplexity"]})
+    clone.configure(kept)
+    run = clone.snakemake()
+    assert run.returncode == 0, run.stdout
+    assert ("quantize", "tiny/text/new/w4g32") in jobs(run.stdout)
+    assert {file: file.read_bytes() for file in results} == results, "no other cell was made anew"
+    new = json.loads((clone.root / "results/eval/tiny/text/new/w4g32/perplexity.json").read_text())
+    assert new["rows"]
+    assert not list(clone.root.glob("results/quantized/**/*.safetensors")), "dropped again"
+    assert clone.stale() == set()
