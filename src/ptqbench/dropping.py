@@ -1,7 +1,7 @@
 """Artifacts that a finished run no longer needs, dropped on request (``keep`` in the config): their records stay.
 
-A record without its files, marked as dropped, still vouches for what was made from it: nothing is stale, and nothing is
-made anew but what a new cell or suite has to read.
+A record without its files, marked as dropped, still vouches for what was made from it: nothing is stale. What a new
+cell or suite has to read is made again, and Snakemake then makes what else was made from it.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> 
     length = window(size, suite)
     itemsize = 2 if machine.gpu else FLOAT
     batch = suite.get("batch_size", BATCH) * length if suite["kind"] in LOGITS else 4096
-    work = itemsize * (size.parameters + batch * (3 * size.widest + 4 * size.hidden))
+    work: float = itemsize * (size.parameters + batch * (3 * size.widest + 4 * size.hidden))
     work += itemsize * batch * size.vocabulary * LOGITS.get(suite["kind"], 1) + FLOAT * length * size.vocabulary
     operations = 2.0 * size.parameters * evaluated(suite, length)
     start = SERVED if served else machine.start + 2.0

@@ -138,3 +138,24 @@ def test_evaluating_grows_with_texts_windows_and_tasks() -> None:
 def test_seconds_add_up() -> None:
     need = Need(start=2.0, operations=3e9, moved=4e9)
     assert need.seconds(Host(False, 1e9, 2e9, 0.0)) == 2 + 3 + 2
+
+
+def test_the_disk_of_a_model_of_70b_is_what_the_documentation_says() -> None:
+    block = (
+        SiteSize(8192, ((8192, 8192), (1024, 8192), (1024, 8192))),
+        SiteSize(8192, ((8192, 8192),)),
+        SiteSize(8192, ((28672, 8192), (28672, 8192))),
+        SiteSize(28672, ((8192, 28672),)),
+    )
+    inside, outside = 855_654_400, 2 * 128256 * 8192 + 8192
+    parameters = 80 * inside + outside
+    size = Size(2 * parameters, 10**7, 2, parameters, outside, (block,) * 80, inside, 8192, 128256, 8192, False)
+    text = (Path(__file__).parents[3] / "docs/paper.md").read_text(encoding="utf-8")
+    found = {
+        "own {} GB": size.file_bytes,
+        "{} GB for one calibration set's statistics": statistics(size, GPU, 128 * 2048).disk,
+        "{} GB of codes": quantize(size, GPU, recipe("gptq"), W4, 128 * 2048).disk,
+        "{} GB of a checkpoint": export(size, GPU, W4, "compressed_tensors", False).disk,
+    }
+    for words, n_bytes in found.items():
+        assert words.format(round(n_bytes / 1e9)) in text
