@@ -1,4 +1,4 @@
-"""`keep` in a config, through Snakemake: nothing is stale, and a new cell touches no other where statistics are kept."""
+"""`keep` in a config, through Snakemake: nothing is stale, and a new cell touches no other if statistics are kept."""
 
 from __future__ import annotations
 
