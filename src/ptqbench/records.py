@@ -172,6 +172,7 @@ class PlannedCell(TypedDict):
     cell: list[str]
     spec: dict[str, Any]
     family: str
+    expected_memory_bytes: NotRequired[int]
     seed: NotRequired[int]
     seeds_of: NotRequired[list[str]]
 

@@ -59,6 +59,7 @@ CELL_COLUMNS = {
     "checkpoint_bits_per_parameter": pl.Float64,
     "seed": pl.Int64,
     "seeds_of": pl.String,
+    "expected_memory_bytes": pl.Int64,
 }
 
 

@@ -275,12 +275,13 @@ def gpu_jobs(wildcards):
 
 def planned():
     """What the report covers."""
-    of_seeds = PLAN.seeds
+    of_seeds, expected = PLAN.seeds, host.memory(PLAN, Path(RESULTS))
     cells = [
         {
             "cell": list(cell),
             "spec": decided("export", *cell),
             "family": spec.family(config, cell.model),
+            **({"expected_memory_bytes": expected[cell]} if cell in expected else {}),
             **(
                 {"seeds_of": list(of_seeds[cell][0]), "seed": of_seeds[cell][1]}
                 if cell in of_seeds

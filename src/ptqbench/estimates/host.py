@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ptqbench import spec
 from ptqbench.estimates import fits, rates
 from ptqbench.estimates.jobs import Job, jobs, left, sizes
-from ptqbench.plan import Plan
+from ptqbench.manifest import NAME
+from ptqbench.plan import Cell, Plan
 from ptqbench.sealed import read
 
 LATE = 30.0  # seconds besides a stage's own, beyond which a job was waiting (a cluster's queue, another job's lock)
@@ -32,6 +34,15 @@ def expected(plan: Plan, results: Path) -> Iterator[str]:
     if found := waiting(plan, results, here):
         fits.check(found, here)
         yield fits.line(found, fits.seconds(found, here, rates.read(rates.file())), here)
+
+
+def memory(plan: Plan, results: Path) -> dict[Cell, int]:
+    """What quantizing each cell needs: bytes of the GPU where there is one, else of the host."""
+    found = {job.output: job.need for job in jobs(plan, results, fits.machine(results).host, sizes(plan))}
+    quantized = (cell for cell in plan.cells if cell.calibration != spec.NO_CALIBRATION)
+    outputs = {cell: results / "quantized" / plan.codes(cell).path / NAME for cell in quantized}
+    needs = {cell: found[output] for cell, output in outputs.items() if output in found}
+    return {cell: round(need.gpu or need.host) for cell, need in needs.items()}
 
 
 def note(plan: Plan, results: Path, records: Mapping[Path, Ran | None], begun: float) -> None:

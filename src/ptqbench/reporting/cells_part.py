@@ -25,6 +25,7 @@ def cost(cells: pl.DataFrame, results: pl.DataFrame, name: str) -> str:
         f"added by a transform, {unit}": ("added_bytes", power),
         "quantize, s": ("quantize_seconds", 0),
         f"peak memory, {unit}": ("peak_memory_bytes", power),
+        f"as estimated, {unit}": ("expected_memory_bytes", power),
     }
     ordered = cells.sort("bits_per_weight", maintain_order=True, nulls_last=True)
     columns = {"cell": [cell_link(cell_of(row), f"{row['method']} {row['scheme']}") for row in ordered.to_dicts()]}

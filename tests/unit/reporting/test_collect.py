@@ -97,7 +97,7 @@ def packed(root: Path) -> str:
 
 def test_cells(tmp_path: Path) -> None:
     found = read(tmp_path, (BASELINE, result(BASELINE)), (CELL, result(CELL)))
-    of_seeds = {**planned(CELL), "seed": 3, "seeds_of": ["m", "c@seeds", "gptq", "w4"]}
+    of_seeds = {**planned(CELL), "expected_memory_bytes": 11, "seed": 3, "seeds_of": ["m", "c@seeds", "gptq", "w4"]}
     table = cells_table([planned(BASELINE), of_seeds], found, tmp_path)
     assert dict(table.schema) == CELLS
     baseline, cell = table.to_dicts()
@@ -110,6 +110,7 @@ def test_cells(tmp_path: Path) -> None:
         "checkpoint_bytes": 900,
         "quantize_seconds": 7.0,
         "peak_memory_bytes": 10,
+        "expected_memory_bytes": 11,
         "proxy_loss": 2.0,
         "fallbacks": ["0.k: nearest: H cannot be factored"],
         "propagate": True,
