@@ -13,8 +13,8 @@ import torch
 
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.drive import propagate, site
+from ptqbench.linalg.basis import Basis
 from ptqbench.methods import problem, rotate, state
-from ptqbench.methods.basis import SiteBasis
 from ptqbench.methods.rounding import gptq, ldlq
 from ptqbench.methods.transforms import salience
 from ptqbench.models import collect
@@ -30,7 +30,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "range": [(problem.Problem, "fit")],
     "candidates": [(salience, "scaled_error"), (salience, "scaled_half")],
     "rotations": [(rotate, "rotate_block")],
-    "basis": [(SiteBasis, "forward"), (SiteBasis, "second_moment")],
+    "basis": [(Basis, "forward"), (Basis, "moment")],
     "dequantize": [(QuantizedLinear, "dequantize")],
     "losses": [(module, "proxy_loss") for module in (gptq, ldlq, site, salience)] + [(salience, "correlated")],
     "nearest losses": [(site, "nearest_losses"), (propagate, "nearest_losses")],

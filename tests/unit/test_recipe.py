@@ -118,8 +118,9 @@ def test_settings_that_contradict_each_other() -> None:
     ("method", "message"),
     [
         (
-            {"transform": "incoherence", "rounding": "signround"},
-            "rounding: 'signround' needs the model's own basis, which 'incoherence' takes away: remove one of the two",
+            {"range": "learned", "rounding": "signround"},
+            "rounding: 'signround' needs a range that nothing has learned, which 'learned' takes away: "
+            "remove one of the two",
         ),
         (
             {"transform": [{"rotation": "hadamard"}, "smooth"]},

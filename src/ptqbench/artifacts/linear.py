@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ptqbench.linalg.basis import MODEL, Basis
 from ptqbench.linalg.orthogonal import Orthogonal, from_state
 from ptqbench.numbers.bitstream import Stream, pack
 
@@ -18,10 +19,8 @@ class QuantizedLinear:
     """Codes and grid of one linear ``y = W x``, ``W`` of ``[m, n]``.
 
     ``stored`` are the codes, uint8 ``[m, n]``, or the stream that holds them; ``scale`` is float32 and ``zero`` uint8
-    ``[m, groups]``, or float32 on a half-integer grid (QuIP's own), where it is the constant ``(2^bits - 1) / 2``;
-    ``channel_scale`` float32 ``[n]`` divides the input where no neighbour could absorb it; ``right`` transforms the
-    input after that and ``left`` the output: ``W = left (scale (codes - zero)) rightᵀ / channel_scale``.
-    The linears of a site share the first two.
+    ``[m, groups]``, or float32 on a half-integer grid (QuIP's own), where it is the constant ``(2^bits - 1) / 2``.
+    They are of the weight in ``basis``: ``W = back(scale (codes - zero))``.
     """
 
     stored: Tensor | Stream
@@ -29,9 +28,7 @@ class QuantizedLinear:
     zero: Tensor
     bits: int
     symmetric: bool
-    channel_scale: Tensor | None = None
-    right: Orthogonal | None = None
-    left: Orthogonal | None = None
+    basis: Basis = MODEL
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,27 +60,13 @@ class QuantizedLinear:
     def own_bits(self) -> int:
         """What only this linear stores: codes, 16-bit scales, zero-points unless constant, its outputs' seed."""
         zeros = 0 if self.symmetric or self.half_integer else self.zero.numel() * self.bits
-        left = self.left.origin.bits if self.left is not None else 0
-        return math.prod(self.shape) * self.bits + 16 * self.scale.numel() + zeros + left
-
-    @property
-    def input_bits(self) -> int:
-        """What the linears of a site store once: a 16-bit scale for each input channel, the inputs' seed."""
-        scale = 0 if self.channel_scale is None else 16 * self.channel_scale.numel()
-        return scale + (self.right.origin.bits if self.right is not None else 0)
+        return math.prod(self.shape) * self.bits + 16 * self.scale.numel() + zeros + self.basis.output_bits
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
         groups = self.codes.unflatten(1, (-1, self.group_size)).to(dtype)  # codes and zeros are exact in any dtype
         weight = groups.sub_(self.zero.to(dtype).unsqueeze(-1)).mul_(self.scale.to(dtype).unsqueeze(-1)).flatten(1)
-        if self.channel_scale is None and self.right is None and self.left is None:
-            return weight
-        return self._undo(weight.float()).to(dtype)
-
-    def _undo(self, weight: Tensor) -> Tensor:
-        weight = weight if self.left is None else self.left.inverse(weight.T).T
-        weight = weight if self.right is None else self.right.inverse(weight)
-        return weight if self.channel_scale is None else weight / self.channel_scale
+        return weight if self.basis.trivial else self.basis.back(weight.float()).to(dtype)
 
     def state(self, prefix: str) -> dict[str, Tensor]:
         """What only this linear has, for a safetensors file; codes as a dense bit stream."""
@@ -93,12 +76,12 @@ class QuantizedLinear:
             f"{prefix}.zero": self.zero,
             f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.shape]),
         }
-        return tensors | _origin(self.left, f"{prefix}.left.")
+        return tensors | _origin(self.basis.left, f"{prefix}.left.")
 
     def input_state(self, site: str) -> dict[str, Tensor]:
         """What the linears of a site share, under ``input.<site>``."""
-        scale = {} if self.channel_scale is None else {f"input.{site}.channel_scale": self.channel_scale}
-        return scale | _origin(self.right, f"input.{site}.right.")
+        scale = {} if self.basis.scale is None else {f"input.{site}.channel_scale": self.basis.scale}
+        return scale | _origin(self.basis.right, f"input.{site}.right.")
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor], prefix: str, site: str) -> QuantizedLinear:
@@ -110,16 +93,18 @@ class QuantizedLinear:
             zero=state[f"{prefix}.zero"],
             bits=bits,
             symmetric=bool(symmetric),
-            channel_scale=state.get(f"input.{site}.channel_scale"),
-            right=_transform(state, f"input.{site}.right."),
-            left=_transform(state, f"{prefix}.left."),
+            basis=Basis(
+                state.get(f"input.{site}.channel_scale"),
+                _transform(state, f"input.{site}.right."),
+                _transform(state, f"{prefix}.left."),
+            ),
         )
 
 
 def packed_bytes(linears: Iterable[QuantizedLinear]) -> int:
     """What must be stored of the linears of one site, in whole bytes."""
     linears = list(linears)
-    return -(-(sum(linear.own_bits for linear in linears) + linears[0].input_bits) // 8)
+    return -(-(sum(linear.own_bits for linear in linears) + linears[0].basis.input_bits) // 8)
 
 
 def _origin(transform: Orthogonal | None, prefix: str) -> dict[str, Tensor]:

@@ -78,10 +78,10 @@ def look(cell: Cell, state: BlockState, stage: str, bases: dict[str, SiteBasis])
 def look_at(cell: Cell, state: BlockState, site: Site, stage: str, basis: SiteBasis | None) -> list[Row]:
     """The rows of one site."""
     basis = basis or SiteBasis(state.channel_scale.get(site.name))
-    count, largest = measures.outliers(measures.channel_size(basis.second_moment(state.statistics[site.name].hessian)))
+    count, largest = measures.outliers(measures.channel_size(basis.moment(state.statistics[site.name].hessian)))
     rows = []
     for linear in site.linears:
-        weight: Tensor = basis.forward(linear, state.weight(linear))
+        weight: Tensor = basis.of(linear).forward(state.weight(linear))
         rows.append(
             {
                 "linear": f"{state.index}.{linear}",

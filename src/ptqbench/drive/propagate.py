@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ptqbench.drive.cell import Cell, changed_tensors
 from ptqbench.drive.records import settle
-from ptqbench.drive.site import QuantizedBlock, nearest_losses, quantize_site
+from ptqbench.drive.site import Decided, QuantizedBlock, nearest_losses, quantize_site
 from ptqbench.drive.traffic import read_statistics
 from ptqbench.linalg.orthogonal import Rotation, turn, turn_back
 from ptqbench.methods.basis import SiteBasis
 from ptqbench.methods.composition import name_of
 from ptqbench.methods.contracts import Learner
 from ptqbench.methods.state import BlockState
-from ptqbench.methods.trained import Ends, Trained, full_range, range_ends
+from ptqbench.methods.trained import Start, full_range, range_ends
 from ptqbench.models.adapter import Site, stages
 from ptqbench.models.collect import collect_stage, showing, watching
 from ptqbench.models.experts import routed_alike, weight_view
@@ -90,13 +90,13 @@ class PropagatedCell(Cell):
             block = skeleton.block(index, state.tensors)
             exact = copy.deepcopy(block) if self._follows_float else None
             targets = list(run_block(exact, streams.exact)) if exact is not None else []
-            learned, note = self._learn(block, state, streams, targets)
+            decided, note = self._learn(block, state, streams, targets)
             records += note
             result = QuantizedBlock()
             for stage in stages(state.sites):
                 self._refresh(state, stage, block, exact, streams)
                 for site in stage:
-                    quantize_site(state, site, self.composition, self.grid, result, learned)
+                    quantize_site(state, site, self.composition, self.grid, result, decided)
                 for linear in (linear for site in stage for linear in site.linears):
                     weight_view(block, linear).copy_(result.linears[linear].dequantize())
             advance(block, streams.quantized)
@@ -138,29 +138,29 @@ class PropagatedCell(Cell):
 
     def _learn(
         self, block: nn.Module, state: BlockState, streams: Streams, targets: list[Tensor]
-    ) -> tuple[Trained | None, list[dict[str, Any]]]:
-        """Ranges or roundings that are trained on the block's output."""
+    ) -> tuple[Decided | None, list[dict[str, Any]]]:
+        """Ranges or roundings that are trained on the block's output, in the bases that its sites are rounded in."""
         learner = self.composition.learner
         if learner is None:
             return None, []
+        bases = {site.name: self.composition.basis(state, site) for site in state.sites if site.linears}
+        start = self._start(state, bases)
+        trained = learner.learn(block, start, streams.quantized, targets, self.grid)
         stage = "range" if learner is self.composition.range else "rounding"
-        start = self._start(state, learns_range=stage == "range")
-        learned = learner.learn(block, state, streams.quantized, targets, self.grid, start)
-        return learned, [{"block": state.index, stage: name_of(learner), **learned.record}]
+        return Decided(bases, start, trained), [{"block": state.index, stage: name_of(learner), **trained.record}]
 
-    def _start(self, state: BlockState, learns_range: bool) -> Ends:
-        """Where learning starts: the full range for a learned range, the range member's choice for learned rounding."""
-        bounds = None if learns_range else self.composition.bounds
-        ends: Ends = {}
-        for site in state.sites:
-            basis = SiteBasis(state.channel_scale.get(site.name))
-            weights = {linear: basis.forward(linear, state.weight(linear)) for linear in site.linears}
-            if bounds is None:
-                ends |= {linear: full_range(weight, self.grid) for linear, weight in weights.items()}
-                continue
-            hessian = basis.second_moment(state.statistics[site.name].hessian)
-            ends |= {linear: range_ends(weight, self.grid, bounds, hessian) for linear, weight in weights.items()}
-        return ends
+    def _start(self, state: BlockState, bases: dict[str, SiteBasis]) -> Start:
+        """Where training starts: the full range for a learned range, the range member's choice for learned rounding."""
+        start = Start({}, {}, {})
+        for site in (site for site in state.sites if site.linears):
+            basis, weights, problem = bases[site.name], [state.weight(linear) for linear in site.linears], None
+            if self._looks_before:
+                problem = self.composition.problem(state, site, basis, self.grid)
+                weights = list(problem.weight.split([len(weight) for weight in weights]))
+            for linear, weight in zip(site.linears, weights, strict=True):
+                start.weights[linear], start.bases[linear] = weight, basis.of(linear)
+                start.ends[linear] = range_ends(weight, problem) if problem else full_range(weight, self.grid)
+        return start
 
 
 def copies(inputs: list[BlockInput]) -> list[BlockInput]:

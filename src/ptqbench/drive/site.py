@@ -13,10 +13,11 @@ from ptqbench.drive.records import Clock
 from ptqbench.drive.traffic import traffic
 from ptqbench.kernels.scaled import scaled_error
 from ptqbench.linalg.proxy import proxy_loss
+from ptqbench.methods.basis import SiteBasis
 from ptqbench.methods.composition import Composition
 from ptqbench.methods.problem import Problem, nearest
 from ptqbench.methods.state import BlockState
-from ptqbench.methods.trained import Trained
+from ptqbench.methods.trained import Start, Trained
 from ptqbench.models.adapter import Site
 from ptqbench.numbers.grid import Grid, at_limits
 
@@ -37,15 +38,38 @@ class QuantizedBlock:
         return found
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What was decided of a block before its sites are rounded: their bases, where training began, what it found."""
+
+    bases: dict[str, SiteBasis]
+    start: Start
+    trained: Trained
+
+    def problem(self, state: BlockState, site: Site, grid: Grid) -> Problem:
+        """A site's, with the weights, ranges and offsets that are decided."""
+        basis, statistics, trained = self.bases[site.name], state.statistics[site.name], self.trained
+        low, high = (torch.cat([trained.bounds[linear][side] for linear in site.linears]) for side in (0, 1))
+        return Problem(
+            weight=torch.cat([self.start.weights[linear] for linear in site.linears]),
+            hessian=basis.moment(statistics.hessian),
+            grid=grid,
+            bounds=None,
+            fixed=(low, high),
+            cross=None if statistics.cross is None else basis.moment(statistics.cross),
+            offset=torch.cat([trained.offset[linear] for linear in site.linears]) if trained.offset else None,
+        )
+
+
 def quantize_site(
     state: BlockState,
     site: Site,
     composition: Composition,
     grid: Grid,
     result: QuantizedBlock,
-    learned: Trained | None = None,
+    decided: Decided | None = None,
 ) -> None:
-    """Round the stacked linears of one site into ``result``; ``learned`` ranges and offsets were decided before.
+    """Round the stacked linears of one site into ``result``; bases, ranges and offsets may be ``decided`` before.
 
     The numbers in the new records are still on the device: ``records.settle`` reads those of a whole block. An expert
     that no token came to is rounded to nearest, whatever the recipe's rounding.
@@ -55,21 +79,12 @@ def quantize_site(
     clock = Clock(state.device)
     weights = {linear: state.weight(linear) for linear in site.linears}
     statistics = state.statistics[site.name]
-    basis = composition.basis(state, site)
-    problem = Problem(
-        weight=torch.cat([basis.forward(linear, weight) for linear, weight in weights.items()]),
-        hessian=basis.second_moment(statistics.hessian),
-        grid=grid,
-        bounds=None if learned else composition.bounds,
-        fixed=_stacked(learned, site),
-        offset=torch.cat([learned.offset[name] for name in site.linears]) if learned and learned.offset else None,
-        cross=None if statistics.cross is None else basis.second_moment(statistics.cross),
-    )
-    reshaped = composition.reshaped(problem)
-    rounded = composition.rounding.round_site(reshaped) if statistics.tokens else nearest(reshaped)
+    basis = decided.bases[site.name] if decided else composition.basis(state, site)
+    problem = decided.problem(state, site, grid) if decided else composition.problem(state, site, basis, grid)
+    rounded = composition.rounding.round_site(problem) if statistics.tokens else nearest(problem)
     # a rotation of outputs moves loss between a linear's rows, and leaves their sum
     rows_count = not basis.trivial and any(linear in state.row_scale for linear in site.linears)
-    taken = None if rows_count or reshaped is not problem else rounded.losses
+    taken = None if rows_count or composition.reshapes else rounded.losses
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
     known = [None] * len(sizes) if taken is None else taken.split(sizes)
@@ -124,10 +139,3 @@ def nearest_losses(state: BlockState, sites: tuple[Site, ...], grid: Grid) -> di
         parts = rows.split([len(state.weight(linear)) for linear in site.linears])
         found |= {linear: part.sum() for linear, part in zip(site.linears, parts, strict=True)}
     return found
-
-
-def _stacked(learned: Trained | None, site: Site) -> tuple[Tensor, Tensor] | None:
-    if learned is None:
-        return None
-    low, high = zip(*(learned.bounds[linear] for linear in site.linears), strict=True)
-    return torch.cat(low), torch.cat(high)

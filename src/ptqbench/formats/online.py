@@ -22,8 +22,8 @@ STORED = "random-hadamard"
 
 def width(linear: QuantizedLinear) -> int | None:
     """The block's width, if Sylvester's transform of equal blocks is all that is done to a linear's input or output."""
-    right = linear.right
-    if linear.left is not None or not isinstance(right, Hadamard):
+    right = linear.basis.right
+    if linear.basis.left is not None or not isinstance(right, Hadamard):
         return None
     blocks = len(right.outer)
     plain = torch.equal(right.outer, torch.eye(blocks, dtype=right.outer.dtype)) and bool((right.signs == 1).all())

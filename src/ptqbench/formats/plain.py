@@ -11,10 +11,10 @@ def unfolded(linear: QuantizedLinear, online: bool = False) -> str | None:
 
     ``online``: it can do the transforms of :func:`ptqbench.formats.online.width`.
     """
-    if linear.channel_scale is not None:
+    if linear.basis.scale is not None:
         return "a channel scale that folds nowhere"
     if linear.half_integer:
         return "a half-integer zero-point"
-    if (linear.right is not None or linear.left is not None) and not (online and width(linear)):
+    if (linear.basis.right is not None or linear.basis.left is not None) and not (online and width(linear)):
         return "a transform of inputs at run time" if width(linear) else "transforms of single linears"
     return None

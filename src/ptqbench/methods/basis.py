@@ -1,4 +1,4 @@
-"""The basis in which a site is rounded: per-channel scale, then orthogonal transforms of its inputs and outputs."""
+"""The basis in which the linears of a site are rounded."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from ptqbench.artifacts.linear import QuantizedLinear
+from ptqbench.linalg.basis import Basis
 from ptqbench.linalg.orthogonal import Orthogonal
 from ptqbench.numbers.grid import Grid
 
 
-@dataclass
+@dataclass(frozen=True)
 class SiteBasis:
-    """``W' = Lᵀ (W diag(s)) R`` with ``x' = (x / s) R``; absent parts are identity. R is shared by the site."""
+    """The :class:`Basis` of every linear of a site: scale and R are shared, ``left`` holds L by linear."""
 
     scale: Tensor | None = None
     right: Orthogonal | None = None
@@ -25,16 +26,13 @@ class SiteBasis:
         """Whether it is the basis of the model itself."""
         return self.scale is None and self.right is None and not self.left
 
-    def forward(self, linear: str, weight: Tensor) -> Tensor:
-        """A linear's weight ``[m, n]`` in this basis."""
-        weight = weight if self.scale is None else weight * self.scale
-        weight = weight if self.right is None else self.right.apply(weight)
-        return weight if linear not in self.left else self.left[linear].apply_left(weight)
+    def of(self, linear: str) -> Basis:
+        """One linear's."""
+        return Basis(self.scale, self.right, self.left.get(linear))
 
-    def second_moment(self, matrix: Tensor) -> Tensor:
-        """``E[x'ᵀ x']`` for ``matrix [n, n]`` = ``E[xᵀ x]`` (also of two different inputs)."""
-        matrix = matrix if self.scale is None else matrix / self.scale.outer(self.scale)
-        return matrix if self.right is None else self.right.apply_left(self.right.apply_left(matrix).T).T.contiguous()
+    def moment(self, matrix: Tensor) -> Tensor:
+        """A second moment ``[n, n]`` of the site's inputs, in this basis."""
+        return Basis(self.scale, self.right).moment(matrix)
 
     def attach(self, linear: str, codes: Tensor, scale: Tensor, zero: Tensor, grid: Grid) -> QuantizedLinear:
         """Codes rounded in this basis, as a linear that knows the way back."""
@@ -44,7 +42,5 @@ class SiteBasis:
             zero=zero.float() if grid.half_integer else zero.to(torch.uint8),
             bits=grid.bits,
             symmetric=grid.symmetric,
-            channel_scale=self.scale,
-            right=self.right,
-            left=self.left.get(linear),
+            basis=self.of(linear),
         )

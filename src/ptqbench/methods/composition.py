@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from ptqbench.members import class_name, module
 from ptqbench.methods.basis import SiteBasis
@@ -39,17 +39,25 @@ class Composition:
                 basis = transform.basis(state, site, basis)
         return basis
 
-    def reshaped(self, problem: Problem) -> Problem:
-        """The problem with the weight that transforms (MagR) make of its own."""
+    def problem(self, state: BlockState, site: Site, basis: SiteBasis, grid: Grid) -> Problem:
+        """What is rounded of a site in a basis: its weights, as transforms (MagR) reshape them there."""
+        statistics = state.statistics[site.name]
+        problem = Problem(
+            weight=torch.cat([basis.of(linear).forward(state.weight(linear)) for linear in site.linears]),
+            hessian=basis.moment(statistics.hessian),
+            grid=grid,
+            bounds=self.range.bounds if isinstance(self.range, Range) else None,
+            cross=None if statistics.cross is None else basis.moment(statistics.cross),
+        )
         for transform in self.transforms:
             if isinstance(transform, WeightTransform):
                 problem = replace(problem, weight=transform.reshape(problem))
         return problem
 
-    def bounds(self, weight: Tensor, grid: Grid, hessian: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The range member's."""
-        assert isinstance(self.range, Range)
-        return self.range.bounds(weight, grid, hessian)
+    @property
+    def reshapes(self) -> bool:
+        """Whether what is rounded is another weight than the model's."""
+        return any(isinstance(transform, WeightTransform) for transform in self.transforms)
 
     @property
     def learner(self) -> Learner | None:

@@ -19,7 +19,7 @@ from ptqbench.methods.basis import SiteBasis
 from ptqbench.methods.problem import Problem, Rounded
 from ptqbench.methods.rotate import Rotations
 from ptqbench.methods.state import BlockState
-from ptqbench.methods.trained import Ends, Trained
+from ptqbench.methods.trained import Start, Trained
 from ptqbench.models.adapter import Site
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.numbers.grid import Grid
@@ -138,13 +138,12 @@ class Learner(Member, Protocol):
     def learn(
         self,
         block: nn.Module,
-        state: BlockState,
+        start: Start,
         inputs: list[BlockInput],
         targets: list[Tensor],
         grid: Grid,
-        ends: Ends,
     ) -> Trained:
-        """Ranges, and for learned rounding offsets; ``ends`` are those that each linear's range begins with."""
+        """Ranges, and for learned rounding offsets, of every linear of ``start``."""
 
 
 Transform = BlockTransform | SiteTransform | WeightTransform | StreamTransform

@@ -90,10 +90,6 @@ class BlockState:
         """The weight ``[m, n]`` of a linear."""
         return self.tensors[f"{linear}.weight"]
 
-    def scale_of(self, linear: str) -> Tensor | None:
-        """The scale ``[n]`` of a linear's input that folded nowhere."""
-        return next((self.channel_scale.get(site.name) for site in self.sites if linear in site.linears), None)
-
     def stacked(self, site: Site) -> Tensor:
         """The weights of a site's linears, one below the other."""
         return torch.cat([self.weight(linear) for linear in site.linears])

@@ -7,10 +7,20 @@ from typing import Any
 
 from torch import Tensor
 
-from ptqbench.methods.problem import Bounds, diagonal_blocks
+from ptqbench.linalg.basis import Basis
+from ptqbench.methods.problem import Problem, diagonal_blocks
 from ptqbench.numbers.grid import Grid
 
 Ends = dict[str, tuple[Tensor, Tensor]]  # linear to (low, high), [m, groups]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training begins, by linear: the weight to round ``[m, n]`` in its basis, that basis, its range's ends."""
+
+    weights: dict[str, Tensor]
+    bases: dict[str, Basis]
+    ends: Ends
 
 
 @dataclass
@@ -28,8 +38,14 @@ def full_range(weight: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     return groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
 
 
-def range_ends(weight: Tensor, grid: Grid, bounds: Bounds, hessian: Tensor) -> tuple[Tensor, Tensor]:
-    """A range member's choice for every row or group, 0 included: ``low <= 0 <= high``, ``[m, groups]``."""
-    blocks = diagonal_blocks(hessian, grid.width(weight.shape[1]))
-    low, high = bounds(grid.grouped(weight), grid, blocks)
+def range_ends(weight: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
+    """What a problem's range chooses for some of its rows ``[m, n]``, 0 included: ``low <= 0 <= high [m, groups]``.
+
+    Without a range member that is the full range.
+    """
+    grid = problem.grid
+    if problem.bounds is None:
+        return full_range(weight, grid)
+    blocks = diagonal_blocks(problem.hessian, grid.width(weight.shape[1]))
+    low, high = problem.bounds(grid.grouped(weight), grid, blocks)
     return low.clamp(max=0), high.clamp(min=0)

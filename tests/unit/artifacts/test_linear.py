@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ptqbench.artifacts.linear import QuantizedLinear, packed_bytes
+from ptqbench.linalg.basis import Basis
 from ptqbench.linalg.orthogonal import block_hadamard, kronecker, random_hadamard
 
 M, N, WIDTH = 6, 24, 8
@@ -19,14 +20,14 @@ def linear(bits: int = 3, symmetric: bool = False, **parts: object) -> Quantized
     codes = torch.randint(0, 2**bits, (M, N), generator=generator, dtype=torch.uint8)
     zero = torch.randint(0, 2**bits, (M, N // WIDTH), generator=generator, dtype=torch.uint8)
     scale = (torch.rand(M, N // WIDTH, generator=generator) + 0.1).bfloat16().float()
-    return QuantizedLinear(codes, scale, zero, bits, symmetric, **parts)  # type: ignore[arg-type]
+    return QuantizedLinear(codes, scale, zero, bits, symmetric, Basis(**parts))  # type: ignore[arg-type]
 
 
 PARTS = {
     "plain": {},
-    "scaled": {"channel_scale": torch.linspace(0.5, 2.0, N)},
+    "scaled": {"scale": torch.linspace(0.5, 2.0, N)},
     "kronecker": {"right": kronecker(N, 1), "left": kronecker(M, 2)},
-    "all": {"channel_scale": torch.linspace(0.5, 2.0, N), "right": random_hadamard(N, 3), "left": kronecker(M, 4)},
+    "all": {"scale": torch.linspace(0.5, 2.0, N), "right": random_hadamard(N, 3), "left": kronecker(M, 4)},
 }
 
 
@@ -44,7 +45,7 @@ def test_state_round_trip_through_a_file(tmp_path: Path, parts: dict[str, object
 
 
 def test_linears_that_share_their_input_side_are_saved_together(tmp_path: Path) -> None:
-    shared = {"channel_scale": torch.linspace(0.5, 2.0, N), "right": kronecker(N, 1)}
+    shared = {"scale": torch.linspace(0.5, 2.0, N), "right": kronecker(N, 1)}
     query, key = linear(3, **shared), linear(4, **shared)
     save_file(query.state("q") | key.state("k") | key.input_state("attention"), tmp_path / "block.safetensors")
     stored = load_file(tmp_path / "block.safetensors")
@@ -58,26 +59,26 @@ def test_weight_is_what_the_parts_say(parts: dict[str, object]) -> None:
     given = linear(4, **parts)
     steps = given.codes.double().view(M, -1, WIDTH) - given.zero.double().unsqueeze(-1)
     expected = (steps * given.scale.double().unsqueeze(-1)).flatten(1)
-    if given.left is not None:
-        expected = given.left.matrix() @ expected
-    if given.right is not None:
-        expected = expected @ given.right.matrix().T
-    if given.channel_scale is not None:
-        expected = expected / given.channel_scale
+    if given.basis.left is not None:
+        expected = given.basis.left.matrix() @ expected
+    if given.basis.right is not None:
+        expected = expected @ given.basis.right.matrix().T
+    if given.basis.scale is not None:
+        expected = expected / given.basis.scale
     torch.testing.assert_close(given.dequantize().double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_size_counts_codes_scales_and_the_zeros_of_asymmetric_grids() -> None:
     assert packed_bytes([linear(3)]) == (M * N * 3 + 16 * M * 3 + M * 3 * 3 + 7) // 8
     assert packed_bytes([linear(3, symmetric=True)]) == (M * N * 3 + 16 * M * 3) // 8
-    assert packed_bytes([linear(3, channel_scale=torch.ones(N))]) - packed_bytes([linear(3)]) == 2 * N
+    assert packed_bytes([linear(3, scale=torch.ones(N))]) - packed_bytes([linear(3)]) == 2 * N
 
 
 def test_size_counts_a_seed_for_each_output_side_and_what_a_site_shares_once() -> None:
     plain = packed_bytes([linear(3), linear(4)])
     sides = [linear(bits, left=kronecker(M, bits)) for bits in (3, 4)]
     assert packed_bytes(sides) - plain == 2 * 8
-    shared = {"channel_scale": torch.ones(N), "right": random_hadamard(N, 1)}
+    shared = {"scale": torch.ones(N), "right": random_hadamard(N, 1)}
     assert packed_bytes([linear(3, **shared), linear(4, **shared)]) - plain == 2 * N + 8
     assert packed_bytes([linear(3, right=block_hadamard(N)), linear(4, right=block_hadamard(N))]) == plain
 
@@ -87,7 +88,7 @@ def test_size_counts_a_seed_for_each_output_side_and_what_a_site_shares_once() -
 def test_incoherent_weights_take_what_others_take(n: int, make: type[kronecker]) -> None:
     """2 bits in groups of 128 are 2.125 bits per weight; two seeds of 8 bytes are nothing beside 64 kB of codes."""
     codes, grid = torch.zeros(n, n, dtype=torch.uint8), torch.ones(n, n // 128)
-    found = QuantizedLinear(codes, grid, 1.5 * grid, 2, False, None, make(n, 0), make(n, 1))
+    found = QuantizedLinear(codes, grid, 1.5 * grid, 2, False, Basis(None, make(n, 0), make(n, 1)))
     assert 8 * packed_bytes([found]) / n**2 == pytest.approx(2.125, abs=0.002)
 
 

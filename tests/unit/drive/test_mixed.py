@@ -14,6 +14,7 @@ from ptqbench.checks import check_mixed, check_scheme
 from ptqbench.drive.mixed import choose_widths, site_options, uniform_cost
 from ptqbench.drive.site import QuantizedBlock
 from ptqbench.errors import UserError
+from ptqbench.linalg.basis import Basis
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.numbers.grid import Grid
@@ -36,7 +37,7 @@ def test_options_are_sums_over_a_site() -> None:
     block = QuantizedBlock(linears=dict.fromkeys(names, linear), records=records)
     cost = 8 * packed_bytes([linear])
     assert site_options(block) == {"attention": (2 * cost, 1.5), "mlp": (cost, 2.0)}
-    linear.channel_scale = torch.ones(8)
+    linear.basis = Basis(torch.ones(8))
     assert site_options(block) == {"attention": (2 * cost + 16 * 8, 1.5), "mlp": (cost + 16 * 8, 2.0)}
 
 

@@ -10,6 +10,7 @@ from codes import quantized
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats import awq
 from ptqbench.formats.layout import Layout
+from ptqbench.linalg.basis import Basis
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
@@ -47,7 +48,7 @@ def test_refuses_what_it_cannot_hold() -> None:
     layout = Layout(4, 32, False)
     assert "20 rows" in str(awq.refuses(quantized(20, 64, 4, 32, False), layout))
     linear = quantized(24, 64, 4, 32, False)
-    linear.channel_scale = torch.ones(64)
+    linear.basis = Basis(torch.ones(64))
     assert "channel scale" in str(awq.refuses(linear, layout))
 
 

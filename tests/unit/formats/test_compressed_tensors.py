@@ -12,6 +12,7 @@ from compressed_tensors.quantization import QuantizationConfig, QuantizationSche
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats import compressed_tensors, dense
 from ptqbench.formats.layout import Layout
+from ptqbench.linalg.basis import Basis
 from ptqbench.linalg.orthogonal import kronecker
 
 SHAPES = [(8, 64), (5, 96)]
@@ -52,8 +53,8 @@ def test_its_own_decompressor_reads_the_same_weight(
 def test_refuses_what_it_cannot_hold() -> None:
     linear, layout = quantized(8, 64, 4, 32, False), Layout(4, 32, False)
     assert compressed_tensors.refuses(linear, layout) is None
-    linear.channel_scale = torch.ones(64)
+    linear.basis = Basis(torch.ones(64))
     assert compressed_tensors.refuses(linear, layout) is not None
-    linear.channel_scale, linear.right = None, kronecker(64, 0)
+    linear.basis = Basis(right=kronecker(64, 0))
     assert compressed_tensors.refuses(linear, layout) is not None
     assert dense.refuses(linear, layout) is None

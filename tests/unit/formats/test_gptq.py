@@ -9,6 +9,7 @@ from codes import quantized
 
 from ptqbench.formats import gptq
 from ptqbench.formats.layout import Layout
+from ptqbench.linalg.basis import Basis
 from ptqbench.linalg.orthogonal import kronecker
 
 SHAPE = (32, 64)
@@ -69,7 +70,7 @@ def test_refuses_what_it_cannot_hold() -> None:
     assert "which version 1 wraps" in str(gptq.refuses(linear, Layout(4, 32, False, zeros="v1")))
     assert "30 x 64" in str(gptq.refuses(quantized(30, 64, 4, 32, False), grouped))
     assert "32 x 48" in str(gptq.refuses(quantized(32, 48, 4, 16, False), Layout(4, 16, False)))
-    linear.channel_scale = torch.ones(64)
+    linear.basis = Basis(torch.ones(64))
     assert "channel scale" in str(gptq.refuses(linear, grouped))
-    linear.channel_scale, linear.right = None, kronecker(64, 0)
+    linear.basis = Basis(right=kronecker(64, 0))
     assert "transforms" in str(gptq.refuses(linear, grouped))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ptqbench.formats import compressed_tensors, dense, gptq, online
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.formats.complete import lacking
 from ptqbench.formats.layout import Layout
+from ptqbench.linalg.basis import Basis
 from ptqbench.linalg.orthogonal import kronecker, random_hadamard
 from ptqbench.numbers.grid import Grid
 
@@ -133,6 +135,6 @@ def test_what_else_transforms_is_not_said_so(made: Made) -> None:
     assert gptq.refuses(linear, layout) == "a transform of inputs at run time"
     fields = vars(linear)
     for other in (random_hadamard(WIDE, 0), kronecker(WIDE, 0)):
-        assert online.width(QuantizedLinear(**{**fields, "right": other})) is None
-    both = QuantizedLinear(**{**fields, "left": random_hadamard(64, 0)})
+        assert online.width(QuantizedLinear(**{**fields, "basis": Basis(right=other)})) is None
+    both = QuantizedLinear(**{**fields, "basis": replace(linear.basis, left=random_hadamard(64, 0))})
     assert compressed_tensors.refuses(both, layout) == "transforms of single linears"

@@ -15,6 +15,7 @@ from ptqbench.errors import UserError
 from ptqbench.formats import compressed_tensors
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.formats.layout import Layout
+from ptqbench.linalg.basis import Basis
 from ptqbench.numbers.grid import Grid
 from ptqbench.stages.export import held
 
@@ -66,6 +67,6 @@ def test_dense_refuses_quantized_activations(tmp_path: Path) -> None:
     assert held({"format": "compressed_tensors"}, "auto", LAYOUT, linears) == ("compressed_tensors", None)
     with pytest.raises(UserError, match="dense cannot hold quantized activations"):
         held({"format": "dense"}, "dense", LAYOUT, linears)
-    linears[0].channel_scale = torch.ones(linears[0].codes.shape[1])
+    linears[0].basis = Basis(torch.ones(linears[0].codes.shape[1]))
     with pytest.raises(UserError, match=r"channel scale .* dense cannot hold quantized activations"):
         held({"format": "compressed_tensors"}, "auto", LAYOUT, linears)

@@ -31,7 +31,7 @@ def test_outputs_are_the_same_in_the_new_basis(basis: SiteBasis) -> None:
     weight, x = tensors()
     moved = x if basis.scale is None else x / basis.scale
     moved = moved if basis.right is None else basis.right.apply(moved)
-    out = moved @ basis.forward("q", weight).T
+    out = moved @ basis.of("q").forward(weight).T
     out = out if "q" not in basis.left else basis.left["q"].inverse(out)
     torch.testing.assert_close(out, x @ weight.T, rtol=1e-10, atol=1e-10)
 
@@ -41,7 +41,7 @@ def test_second_moment_is_that_of_the_moved_inputs(basis: SiteBasis) -> None:
     _, x = tensors()
     moved = x if basis.scale is None else x / basis.scale
     moved = moved if basis.right is None else basis.right.apply(moved)
-    torch.testing.assert_close(basis.second_moment(x.T @ x), moved.T @ moved, rtol=1e-10, atol=1e-8)
+    torch.testing.assert_close(basis.moment(x.T @ x), moved.T @ moved, rtol=1e-10, atol=1e-8)
 
 
 @pytest.mark.parametrize("basis", BASES.values(), ids=BASES.keys())
@@ -49,6 +49,17 @@ def test_errors_cost_the_same_in_both_bases(basis: SiteBasis) -> None:
     weight, x = tensors()
     other = weight + 0.1 * torch.randn(M, N, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     hessian = x.T @ x / len(x)
-    there = basis.forward("q", weight) - basis.forward("q", other)
+    there = basis.of("q").forward(weight) - basis.of("q").forward(other)
     expected = proxy_loss(weight - other, hessian).sum()
-    torch.testing.assert_close(proxy_loss(there, basis.second_moment(hessian)).sum(), expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(proxy_loss(there, basis.moment(hessian)).sum(), expected, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("basis", BASES.values(), ids=BASES.keys())
+def test_the_way_back_undoes_the_way_there_and_carries_gradients(basis: SiteBasis) -> None:
+    weight, own = tensors()[0], basis.of("q")
+    moved = own.forward(weight).clone().requires_grad_()
+    back = own.back(moved)
+    torch.testing.assert_close(back, weight, rtol=1e-10, atol=1e-10)
+    (gradient,) = torch.autograd.grad((back * weight).sum(), moved)
+    step = torch.randn(M, N, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close((gradient * step).sum(), (own.back(step) * weight).sum(), rtol=1e-9, atol=1e-9)

@@ -124,7 +124,7 @@ def test_mambas_scales_that_fold_nowhere_stay_with_their_layers(tmp_path: Path, 
     path = make_model(tmp_path / "model", "mamba")
     cell = make_cell(path, write_statistics(path, tmp_path / "statistics"), cheap(method), Grid(3, 32))
     (first, *_) = quantized(cell)
-    scaled = {name for name, linear in first.linears.items() if linear.channel_scale is not None}
+    scaled = {name for name, linear in first.linears.items() if linear.basis.scale is not None}
     assert scaled <= {"mixer.x_proj", "mixer.out_proj"}
     assert scaled
     for name in scaled:

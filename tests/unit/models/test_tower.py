@@ -146,7 +146,7 @@ def test_a_values_bias_is_scaled_with_its_rows(model: tuple[Path, Path]) -> None
 def test_fc2_reads_an_activation_and_keeps_its_scale(model: tuple[Path, Path]) -> None:
     cell = cell_of(model, {"transform": "salience"}, 3)
     blocks = [block for block, _ in quantized(cell)]
-    scaled = {name for block in blocks for name, linear in block.linears.items() if linear.channel_scale is not None}
+    scaled = {name for block in blocks for name, linear in block.linears.items() if linear.basis.scale is not None}
     assert scaled == {"mlp.fc2"}
 
 

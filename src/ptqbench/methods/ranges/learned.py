@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from ptqbench.kernels.fake import narrow, soft_grid
 from ptqbench.methods.contracts import Facts, Learner, parameter
-from ptqbench.methods.state import BlockState
-from ptqbench.methods.trained import Ends, Trained
+from ptqbench.methods.trained import Start, Trained
 from ptqbench.methods.training.descent import Best, Weights, apart, descend, flat, on_grid, total_loss
 from ptqbench.models.stream import BlockInput
 from ptqbench.numbers.grid import Grid
@@ -31,7 +30,6 @@ class Learned(Learner):
 
     STRATEGY: ClassVar = "optimization"
     PROPAGATES: ClassVar = True
-    NEEDS: ClassVar[Facts] = {"model_basis": {}}
     BREAKS: ClassVar[Facts] = {"free_range": {}}
 
     epochs: int = parameter(20, minimum=1, maximum=1000)
@@ -42,21 +40,17 @@ class Learned(Learner):
     def learn(
         self,
         block: nn.Module,
-        state: BlockState,
+        start: Start,
         inputs: list[BlockInput],
         targets: list[Tensor],
         grid: Grid,
-        ends: Ends,
     ) -> Trained:
         """Train ``low = σ(β) min w`` and ``high = σ(γ) max w`` of every row or group on the block's output.
 
         The state kept is the best of those at which the total loss was taken: the first, and at most ``CHECKS`` later
         ones.
         """
-        linears = [linear for site in state.sites for linear in site.linears]
-        weights = {linear: state.weight(linear) for linear in linears}
-        ends = {linear: ends[linear] for linear in linears}
-        low, high = flat(ends)
+        weights, low, high = start.weights, *flat(start.ends)
         clips = [torch.full_like(low, START).requires_grad_() for _ in range(2)]
         optimizer = torch.optim.AdamW(clips, lr=self.learning_rate, weight_decay=0.0, fused=low.is_cuda)
         if low.is_cuda:
@@ -66,7 +60,7 @@ class Learned(Learner):
             return low * torch.sigmoid(clips[0]), high * torch.sigmoid(clips[1])
 
         def quantized(bounds: tuple[Tensor, Tensor]) -> Weights:
-            return on_grid(weights, soft_grid(*bounds, grid), grid, state.scale_of)
+            return on_grid(weights, soft_grid(*bounds, grid), grid, start.bases)
 
         def update(step: int) -> None:
             optimizer.step()
@@ -91,7 +85,7 @@ class Learned(Learner):
         )
         kept = best.loss < full_loss
         with torch.no_grad():
-            bounds = apart(drawn_in(), ends) if kept else ends
+            bounds = apart(drawn_in(), start.ends) if kept else start.ends
         return Trained(bounds, record={"full_range_loss": full_loss, "learned_loss": best.loss, "kept": kept})
 
 

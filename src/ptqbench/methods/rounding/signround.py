@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from ptqbench.kernels.fake import soft_grid
 from ptqbench.methods.contracts import Facts, Learner, Rounding, parameter
 from ptqbench.methods.problem import Problem, Rounded
-from ptqbench.methods.state import BlockState
-from ptqbench.methods.trained import Ends, Trained
+from ptqbench.methods.trained import Start, Trained
 from ptqbench.methods.training.descent import Best, Weights, apart, descend, flat, on_grid
 from ptqbench.models.stream import BlockInput
 from ptqbench.numbers.grid import Grid
@@ -31,7 +30,7 @@ class Signround(Rounding, Learner):
 
     STRATEGY: ClassVar = "optimization"
     PROPAGATES: ClassVar = True
-    NEEDS: ClassVar[Facts] = {"model_basis": {}, "model_weight": {}, "free_range": {}}
+    NEEDS: ClassVar[Facts] = {"free_range": {}}
 
     iterations: int = parameter(200, minimum=1, maximum=100000)
     batch_size: int = parameter(8, minimum=1, maximum=65536)
@@ -40,17 +39,14 @@ class Signround(Rounding, Learner):
     def learn(
         self,
         block: nn.Module,
-        state: BlockState,
+        start: Start,
         inputs: list[BlockInput],
         targets: list[Tensor],
         grid: Grid,
-        ends: Ends,
     ) -> Trained:
         """Train offsets ``V [m, n]`` and factors of both ends ``[m, groups]`` of every linear on the block's output."""
-        linears = [linear for site in state.sites for linear in site.linears]
-        plain, ends = {linear: state.weight(linear) for linear in linears}, {linear: ends[linear] for linear in linears}
-        offset = {linear: torch.zeros_like(weight).requires_grad_() for linear, weight in plain.items()}
-        low, high = flat(ends)
+        offset = {linear: torch.zeros_like(weight).requires_grad_() for linear, weight in start.weights.items()}
+        low, high = flat(start.ends)
         factors = [torch.ones_like(end).requires_grad_() for end in (low, high)]
         parameters = [*offset.values(), *factors]
 
@@ -58,7 +54,7 @@ class Signround(Rounding, Learner):
             return low * factors[0], high * factors[1]
 
         def weights() -> Weights:
-            return on_grid(plain, soft_grid(*drawn_in(), grid), grid, state.scale_of, offset)
+            return on_grid(start.weights, soft_grid(*drawn_in(), grid), grid, start.bases, offset)
 
         def update(step: int) -> None:
             rate = (1 - step / self.iterations) / self.iterations
@@ -86,7 +82,7 @@ class Signround(Rounding, Learner):
             self.seed,
         )
         with torch.no_grad():
-            bounds = apart(drawn_in(), ends)
+            bounds = apart(drawn_in(), start.ends)
         fixed = {linear: value.detach() for linear, value in offset.items()}
         return Trained(bounds, fixed, {"nearest_loss": best.first, "learned_loss": best.loss})
 

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import mse_loss
 
 from ptqbench.kernels.fake import fake_quantize, fake_quantize_plain, soft_grid
+from ptqbench.linalg.basis import Basis
 from ptqbench.methods.trained import Ends
 from ptqbench.methods.training.norms import fast_norms
 from ptqbench.methods.training.scan import fast_mamba
@@ -31,20 +32,16 @@ def on_grid(
     weights: Weights,
     soft: tuple[Tensor, Tensor],
     grid: Grid,
-    scale_of: Callable[[str], Tensor | None],
+    bases: dict[str, Basis],
     offsets: Weights | None = None,
 ) -> Weights:
-    """Weights ``[m, n]`` for :func:`block_loss`, on the grid of flat scale and zero as :func:`flat` makes them.
+    """The model's weights ``[m, n]``, for :func:`block_loss`, of those in ``bases`` on a grid.
 
-    ``offsets`` shift the rounding. With a channel scale ``[n]`` from ``scale_of``, what is on the grid is
-    ``W diag(s)``, and what is returned has ``1 / s`` undone.
+    The grid is that of flat scale and zero as :func:`flat` makes them; ``offsets`` shift the rounding.
     """
-    scales = [scale_of(name) for name in weights]
-    given = [weight if s is None else weight * s for weight, s in zip(weights.values(), scales, strict=True)]
     shifts = None if offsets is None else [offsets[name] for name in weights]
-    values = fake_quantize(given, *soft, shifts, grid)
-    undone = [value if s is None else value / s for value, s in zip(values, scales, strict=True)]
-    return dict(zip(weights, undone, strict=True))
+    values = fake_quantize(list(weights.values()), *soft, shifts, grid)
+    return {name: bases[name].back(value) for name, value in zip(weights, values, strict=True)}
 
 
 def flat(ends: Ends) -> tuple[Tensor, Tensor]:

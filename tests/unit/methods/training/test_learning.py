@@ -10,11 +10,13 @@ import torch
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.kernels.fake import soft_grid
+from ptqbench.linalg.basis import MODEL
 from ptqbench.methods.contracts import Learner
 from ptqbench.methods.problem import Problem
 from ptqbench.methods.ranges import learned, minmax
 from ptqbench.methods.rounding import nearest, signround
-from ptqbench.methods.trained import Trained, full_range
+from ptqbench.methods.state import BlockState
+from ptqbench.methods.trained import Start, Trained, full_range
 from ptqbench.methods.training import descent
 from ptqbench.methods.training.descent import resplit, soft_quantize, total_loss
 from ptqbench.models.skeleton import Skeleton
@@ -48,8 +50,11 @@ def test_soft_grid_has_gradients_and_exact_values(grid: Grid) -> None:
     assert (low.grad.abs() + high.grad.abs()).min() > 0
 
 
-def starts(state: Any, grid: Grid) -> Any:
-    return {name: full_range(state.weight(name), grid) for site in state.sites for name in site.linears}
+def started(state: BlockState, grid: Grid) -> Start:
+    """Training from the full range on, in the model's own basis."""
+    weights = {name: state.weight(name) for site in state.sites for name in site.linears}
+    ends = {name: full_range(weight, grid) for name, weight in weights.items()}
+    return Start(weights, dict.fromkeys(weights, MODEL), ends)
 
 
 def stream(tmp_path: Path) -> tuple[Any, Any, list[BlockInput], list[torch.Tensor]]:
@@ -64,8 +69,9 @@ def stream(tmp_path: Path) -> tuple[Any, Any, list[BlockInput], list[torch.Tenso
 
 
 def trained(learner: Learner, given: Any, grid: Grid) -> Trained:
-    """What is learned of a :func:`stream` from the full range on."""
-    return learner.learn(*given, grid, starts(given[1], grid))
+    """What is learned of a :func:`stream`."""
+    block, state, inputs, targets = given
+    return learner.learn(block, started(state, grid), inputs, targets, grid)
 
 
 def test_resplit_gives_the_same_outputs(tmp_path: Path) -> None:
@@ -80,8 +86,8 @@ def test_resplit_gives_the_same_outputs(tmp_path: Path) -> None:
 def test_learned_clipping_beats_the_full_range(tmp_path: Path, bits: int) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(bits, 32)
-    found = learned.Learned(epochs=8, learning_rate=0.02, batch_size=2, seed=0).learn(
-        block, state, inputs, targets, grid, starts(state, grid)
+    found = trained(
+        learned.Learned(epochs=8, learning_rate=0.02, batch_size=2, seed=0), (block, state, inputs, targets), grid
     )
     linears = [linear for site in state.sites for linear in site.linears]
     full = {name: soft_quantize(state.weight(name), full_range(state.weight(name), grid), grid) for name in linears}
@@ -102,8 +108,8 @@ def test_looks_at_all_sequences_are_few_and_in_the_batches_that_came(
 
     for module in (descent, learned):
         monkeypatch.setattr(module, "total_loss", watched)
-    learned.Learned(epochs=epochs, learning_rate=0.0, batch_size=2, seed=0).learn(
-        block, state, inputs, targets, grid, starts(state, grid)
+    trained(
+        learned.Learned(epochs=epochs, learning_rate=0.0, batch_size=2, seed=0), (block, state, inputs, targets), grid
     )
     assert seen == [[3, 3]] * (2 + looks)  # of the full range, of the start, and along the way
 
@@ -119,8 +125,8 @@ def test_the_total_loss_is_of_sequences_whatever_their_batches(tmp_path: Path) -
 def test_clipping_that_does_not_help_keeps_the_full_range(tmp_path: Path) -> None:
     block, state, inputs, targets = stream(tmp_path)
     grid = Grid(8, 32)
-    found = learned.Learned(epochs=0, learning_rate=0.0, batch_size=3, seed=0).learn(
-        block, state, inputs, targets, grid, starts(state, grid)
+    found = trained(
+        learned.Learned(epochs=0, learning_rate=0.0, batch_size=3, seed=0), (block, state, inputs, targets), grid
     )
     assert found.record["kept"] is False
     assert all(
@@ -131,11 +137,10 @@ def test_clipping_that_does_not_help_keeps_the_full_range(tmp_path: Path) -> Non
 
 
 def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> None:
-    block, state, inputs, targets = stream(tmp_path)
+    given = stream(tmp_path)
+    state = given[1]
     grid = Grid(2, 32)
-    none = signround.Signround(iterations=0, batch_size=3, seed=0).learn(
-        block, state, inputs, targets, grid, starts(state, grid)
-    )
+    none = trained(signround.Signround(iterations=0, batch_size=3, seed=0), given, grid)
     site = state.sites[0]
     w = state.stacked(site)
 
@@ -149,9 +154,7 @@ def test_signround_starts_at_nearest_rounding_and_improves(tmp_path: Path) -> No
     start = rounded(none)
     assert torch.equal(start.codes, plain.codes)
     assert torch.equal(start.scale, plain.scale)
-    found = signround.Signround(iterations=60, batch_size=3, seed=0).learn(
-        block, state, inputs, targets, grid, starts(state, grid)
-    )
+    found = trained(signround.Signround(iterations=60, batch_size=3, seed=0), given, grid)
     assert found.record["learned_loss"] < 0.9 * found.record["nearest_loss"]
     assert found.offset is not None
     assert max(offset.abs().max().item() for offset in found.offset.values()) <= 0.5
