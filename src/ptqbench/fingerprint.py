@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parent.parent
 def fingerprint(roots: Iterable[str]) -> dict[str, str]:
     """File to 12 hex digits for every ``ptqbench`` module that ``roots`` import, directly or not.
 
+    Imports for type checkers alone do not count: nothing runs them.
     Modules chosen by a name in the config are invisible to the import graph: name them among the roots.
     """
     seen: set[str] = set()
@@ -62,10 +63,18 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(ast.unparse(_tree(file)).encode()).hexdigest()[:12]
 
 
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it, without what stands under ``if TYPE_CHECKING``."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield from _running(child)
+
+
 @lru_cache
 def _imports(module: str) -> tuple[str, ...]:
     found = []
-    for node in ast.walk(_tree(_file(module))):
+    for node in _running(_tree(_file(module))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

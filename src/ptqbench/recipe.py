@@ -15,6 +15,7 @@ from ptqbench.members import declared, members, module
 FOLDERS = {"transform": "transforms", "range": "ranges", "rounding": "rounding"}
 STAGES = (*FOLDERS, "activations", "propagate")
 ACTIVATIONS = ("none", "int8")
+PROPAGATE, MIXED = "ptqbench.drive.propagate", "ptqbench.drive.mixed"
 FLOAT: dict[str, Any] = {"transform": [], "range": None, "rounding": None, "activations": "none", "propagate": False}
 
 
@@ -117,6 +118,12 @@ def strategy(recipe: dict[str, Any]) -> list[str]:
     return [name for name in ("compensation", "rotation", "salience", "optimization") if name in found]
 
 
+def drivers(recipe: dict[str, Any], scheme: dict[str, Any]) -> list[str]:
+    """Modules that quantize a cell besides ``drive.cell``: only cells that need them reach them."""
+    found = [PROPAGATE] if recipe["propagate"] else []
+    return [*found, MIXED] if scheme["bits"] == "mixed" else found
+
+
 def modules(recipe: dict[str, Any]) -> list[str]:
-    """Modules that a cell's code reaches through names in the config."""
+    """Modules of a recipe's members, which code reaches by their names."""
     return sorted(module(folder, member["name"]) for folder, member in member_list(recipe))

@@ -22,7 +22,7 @@ from ptqbench.locks import enter
 from ptqbench.manifest import canonical
 from ptqbench.plan import Cell, Plan
 from ptqbench.places import check_folders
-from ptqbench.recipe import FLOAT, modules, normalize, reads_statistics
+from ptqbench.recipe import FLOAT, drivers, modules, normalize, reads_statistics
 from ptqbench.records import Planned
 from ptqbench.reporting.names import diagnosis_pages
 from ptqbench.sealed import write
@@ -176,9 +176,10 @@ def code(stage):
         if stage == "statistics":
             roots += [f"ptqbench.statistics.{name}" for name in spec.statistics()]
         if stage in ("quantize", "diagnose"):
-            roots += modules(
-                normalize(wildcards.method, config["methods"][wildcards.method])
-            )
+            recipe = normalize(wildcards.method, config["methods"][wildcards.method])
+            roots += modules(recipe)
+        if stage == "quantize":
+            roots += drivers(recipe, config["schemes"][wildcards.scheme])
         if stage == "export":
             roots += choice.modules(export_spec(wildcards))
         if stage == "evaluate":

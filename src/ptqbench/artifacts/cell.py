@@ -12,20 +12,27 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ptqbench.artifacts.linear import QuantizedLinear
+from ptqbench.artifacts.names import OUTSIDE, ROTATIONS, block_file
+from ptqbench.linalg.rotations import Rotations
 from ptqbench.manifest import load
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.records import Codes
 
 
 class QuantizedCell:
-    """What a cell replaces in its model, by checkpoint name; ``config`` is what ``config.json`` must say besides."""
+    """What a cell replaces in its model, by checkpoint name; ``config`` is what ``config.json`` must say besides.
+
+    ``rotations`` are those of the residual stream, where a transform made any.
+    """
 
     def __init__(self, manifest: Path, checkpoint: Checkpoint) -> None:
         content = load(manifest, Codes)
         self.checkpoint, self.folder = checkpoint, manifest.parent
         self.config: dict[str, Any] = content["config"]
         self.packed_bytes, self.n_weights = int(content["packed_bytes"]), int(content["n_weights"])
-        self.outside: dict[str, Tensor] = load_file(self.folder / "outside.safetensors")
+        self.outside: dict[str, Tensor] = load_file(self.folder / OUTSIDE)
+        turned = self.folder / ROTATIONS
+        self.rotations = Rotations.from_state(load_file(turned)) if turned.is_file() else None
         adapter = checkpoint.adapter
         self._place = {
             f"{adapter.prefix(block)}{linear}": (block, site.name)
@@ -75,4 +82,4 @@ class QuantizedCell:
         return [block for block, prefix in enumerate(self._prefixes) if name.startswith(prefix)]
 
     def _load(self, block: int) -> dict[str, Tensor]:
-        return load_file(self.folder / f"block-{block:03d}.safetensors")
+        return load_file(self.folder / block_file(block))

@@ -1,7 +1,7 @@
 """Where the loss comes from: blocks of a cell put into the float model, and of the float model into the cell.
 
 A rotated block is the same function of a rotated stream, so its inputs are rotated before it and its outputs back after
-it: any mixture of float and quantized blocks is then a model.
+it: any choice of float and quantized blocks is then a model.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from torch import Tensor, nn
 from ptqbench.artifacts.cell import QuantizedCell
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.linalg.divergence import divergence
+from ptqbench.linalg.orthogonal import as_matrix
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse
 
 
-class Mixture:
+class Hybrid:
     """The float model (a transformers model on its device), any of whose blocks may be the cell's."""
 
     def __init__(self, model: nn.Module, checkpoint: Checkpoint, cell: QuantizedCell) -> None:
         self.model, self.checkpoint, self.cell = model, checkpoint, cell
         self.blocks = model.get_submodule(checkpoint.adapter.blocks)
-        self.rotation = stream_rotation(checkpoint, cell)
+        self.rotation = None if cell.rotations is None else as_matrix(cell.rotations.r1).float()
         self.quantized: set[int] = set()
         for index in range(checkpoint.n_blocks):
             self._hook(index)
@@ -42,7 +43,7 @@ class Mixture:
         self.quantized = set(quantized)
 
     def divergence(self, tokens: Tensor, reference: list[Tensor]) -> float:
-        """Mean ``KL(float || mixture)`` in nats per token over ``tokens [samples, length]``."""
+        """Mean ``KL(float || hybrid)`` in nats per token over ``tokens [samples, length]``."""
         found = [divergence(wanted, logits) for wanted, logits in zip(reference, self.logits(tokens), strict=True)]
         return float(torch.cat([values.flatten() for values in found]).mean())
 
@@ -76,16 +77,6 @@ def turned(hidden: Tensor, rotation: Tensor) -> Tensor:
     return (hidden.float() @ rotation.to(hidden.device)).to(hidden.dtype)
 
 
-def stream_rotation(checkpoint: Checkpoint, cell: QuantizedCell) -> Tensor | None:
-    """The rotation of the residual stream that the cell's embedding shows, float32 ``[d, d]``; None without one."""
-    name = f"{checkpoint.adapter.embedding}.weight"
-    if name not in cell.outside:
-        return None
-    before, after = checkpoint.tensor(name).double(), cell.outside[name].double()
-    left, _, right = torch.linalg.svd(before.T @ after)  # orthogonal Procrustes
-    return (left @ right).float()
-
-
 def block_tensors(checkpoint: Checkpoint, cell: QuantizedCell, index: int) -> dict[str, Tensor]:
     """A block's tensors as the cell has them, by block-relative name."""
     prefix = checkpoint.adapter.prefix(index)
@@ -96,16 +87,16 @@ def block_tensors(checkpoint: Checkpoint, cell: QuantizedCell, index: int) -> di
     return found
 
 
-def growth(mixture: Mixture, tokens: Tensor, reference: list[Tensor]) -> Iterator[tuple[int, float]]:
+def growth(hybrid: Hybrid, tokens: Tensor, reference: list[Tensor]) -> Iterator[tuple[int, float]]:
     """``(k, KL)`` with the first k blocks quantized."""
-    for count in range(mixture.checkpoint.n_blocks + 1):
-        mixture.use(set(range(count)))
-        yield count, mixture.divergence(tokens, reference)
+    for count in range(hybrid.checkpoint.n_blocks + 1):
+        hybrid.use(set(range(count)))
+        yield count, hybrid.divergence(tokens, reference)
 
 
-def restored(mixture: Mixture, tokens: Tensor, reference: list[Tensor]) -> Iterator[tuple[int, float]]:
+def restored(hybrid: Hybrid, tokens: Tensor, reference: list[Tensor]) -> Iterator[tuple[int, float]]:
     """``(block, KL)`` with every block quantized but that one."""
-    blocks = set(range(mixture.checkpoint.n_blocks))
+    blocks = set(range(hybrid.checkpoint.n_blocks))
     for index in sorted(blocks):
-        mixture.use(blocks - {index})
-        yield index, mixture.divergence(tokens, reference)
+        hybrid.use(blocks - {index})
+        yield index, hybrid.divergence(tokens, reference)

@@ -14,10 +14,10 @@ from torch import Tensor
 from ptqbench.drive.records import settle
 from ptqbench.drive.site import QuantizedBlock, nearest_losses, quantize_site
 from ptqbench.drive.traffic import read_statistics
-from ptqbench.linalg.factor import trusting
+from ptqbench.linalg.rotations import Rotations
 from ptqbench.methods.composition import Composition, name_of
 from ptqbench.methods.contracts import BlockTransform, Record, StreamTransform, Transform
-from ptqbench.methods.rotate import Rotations, rotate_outside
+from ptqbench.methods.rotate import rotate, rotate_outside
 from ptqbench.methods.state import BlockState
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.shown import Calibration
@@ -50,7 +50,7 @@ class Cell:
         self.n_blocks = checkpoint.n_blocks
         self.span = range(self.n_blocks)  # the blocks to quantize
         self.composition = Composition.of(recipe)
-        self.rotations: Rotations | None = None  # of the residual stream, once it is prepared
+        self.rotations: Rotations | None = None  # once it is prepared, or read from what was made
         self.calibration = calibration
         self.check: Callable[[Path], None] = lambda file: None  # that a statistics file is whole, before it is read
         self.widths: dict[tuple[int, str], int] = {}  # bits of sites, where they are not the grid's
@@ -113,7 +113,7 @@ class Cell:
         """Let one transform act on a block, if it is of a kind that does."""
         if isinstance(transform, StreamTransform):
             assert self.rotations is not None, "a cell that is not prepared"
-            return self.rotations.apply(state)
+            return rotate(state, self.rotations)
         return transform.apply(state, self.grid) if isinstance(transform, BlockTransform) else []
 
     def outside(self) -> Outside:
@@ -134,19 +134,18 @@ class Cell:
         for index, (tensors, statistics) in zip(self.span, source or self.stored(), strict=True):
             state = self.state_of(index, tensors, statistics)
             records = self.transform(state)
-            with trusting() as sound:
-                result = self._rounded(state)
-            if sound and not torch.stack(sound).all():
-                result = self._rounded(state)
+            result = self._rounded(state, trusted=True)
+            if not result.is_sound:
+                result = self._rounded(state, trusted=False)
             result.tensors = changed_tensors(state, tensors, result)
             settle(result.records + records)
             yield result, records
 
-    def _rounded(self, state: BlockState) -> QuantizedBlock:
+    def _rounded(self, state: BlockState, trusted: bool) -> QuantizedBlock:
         """All sites of a block, rounded."""
         result = QuantizedBlock()
         for site in state.sites:
-            quantize_site(state, site, self.composition, state.grids.get(site.name, self.grid), result)
+            quantize_site(state, site, self.composition, state.grids.get(site.name, self.grid), result, trusted=trusted)
         return result
 
     def stored(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:

@@ -26,11 +26,17 @@ from ptqbench.methods.problem import Problem, nearest
 from ptqbench.methods.ranges.minmax import Minmax
 from ptqbench.methods.state import BlockState
 from ptqbench.models.experts import weight_view
+from ptqbench.models.load import load_whole
 from ptqbench.numbers.grid import Grid
 
 SAMPLES = 8  # calibration sequences that the KL is taken on
 
 Place = tuple[int, str]  # block and site
+
+
+def best_widths(cell: Cell, choices: Sequence[int], budget: float) -> dict[Place, int]:
+    """:func:`choose_widths` of a cell's own model."""
+    return choose_widths(cell, load_whole(cell.checkpoint, torch.float32).to(cell.device), choices, budget)
 
 
 def choose_widths(cell: Cell, model: nn.Module, choices: Sequence[int], budget: float) -> dict[Place, int]:

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ptqbench.drive.cell import Cell, changed_tensors
@@ -65,6 +66,11 @@ class Streams:
 class PropagatedCell(Cell):
     """A :class:`Cell` that fills each block's statistics behind the quantized prefix."""
 
+    def run(self, batch_size: int) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
+        """:meth:`propagated`, in bfloat16 on a GPU and in float32 elsewhere."""
+        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        yield from self.propagated(Skeleton(self.checkpoint, self.device, dtype), batch_size)
+
     def propagated(self, skeleton: Skeleton, batch_size: int) -> Iterator[tuple[QuantizedBlock, list[dict[str, Any]]]]:
         """Quantize block after block, site after site, each seeing what was quantized before it.
 
@@ -84,7 +90,7 @@ class PropagatedCell(Cell):
         weights = brought(self.checkpoint.block, span, self.device)
         for index, tensors in zip(span, weights, strict=True):
             sites = self._sites(index)
-            before = collect(skeleton.block(index, tensors), sites, streams) if self._looks_before else None
+            before = statistics_before(skeleton.block(index, tensors), sites, streams) if self._looks_before else None
             state = self.state_of(index, tensors, before)
             records = self.transform(state) if self._looks_before else []
             block = skeleton.block(index, state.tensors)
@@ -174,7 +180,7 @@ def rotation_of(cell: Cell, block: int) -> Rotation | None:
     return found.r1.to(cell.device) if found is not None and block in found.blocks else None
 
 
-def collect(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
+def statistics_before(block: nn.Module, sites: tuple[Site, ...], streams: Streams) -> dict[str, Tensor]:
     """The statistics of a float block's sites on the quantized stream, in the original basis."""
     with watching(block, sites, STATISTICS) as accumulators:
         for _ in run_block(block, streams.unrotated()):

@@ -24,11 +24,20 @@ from ptqbench.numbers.grid import Grid, at_limits
 
 @dataclass
 class QuantizedBlock:
-    """A block's quantized linears, the float tensors that transforms changed, and one record per linear."""
+    """A block's quantized linears, the float tensors that transforms changed, and one record per linear.
+
+    ``sound`` says of factorizations that were trusted whether they were.
+    """
 
     linears: dict[str, QuantizedLinear] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+    sound: list[Tensor] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every factorization that was trusted is one; waits for the device."""
+        return not self.sound or bool(torch.stack(self.sound).all())
 
     def sites(self) -> dict[str, list[QuantizedLinear]]:
         """The linears of each site."""
@@ -68,6 +77,7 @@ def quantize_site(
     grid: Grid,
     result: QuantizedBlock,
     decided: Decided | None = None,
+    trusted: bool = False,
 ) -> None:
     """Round the stacked linears of one site into ``result``; bases, ranges and offsets may be ``decided`` before.
 
@@ -80,8 +90,9 @@ def quantize_site(
     weights = {linear: state.weight(linear) for linear in site.linears}
     statistics = state.statistics[site.name]
     basis = decided.bases[site.name] if decided else composition.basis(state, site)
-    problem = decided.problem(state, site, grid) if decided else composition.problem(state, site, basis, grid)
+    problem = decided.problem(state, site, grid) if decided else composition.problem(state, site, basis, grid, trusted)
     rounded = composition.rounding.round_site(problem) if statistics.tokens else nearest(problem)
+    result.sound += [] if rounded.sound is None else [rounded.sound]
     # a rotation of outputs moves loss between a linear's rows, and leaves their sum
     rows_count = not basis.trivial and any(linear in state.row_scale for linear in site.linears)
     taken = None if rows_count or composition.reshapes else rounded.losses

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,43 +16,30 @@ ROWS, CHUNK = 2048, 1 << 26  # of what is copied at once, so that no second matr
 class Factor:
     """``upper`` is ``R`` with ``H + λI = R Rᵀ`` in processing order, or None if no damping made H positive definite.
 
-    ``damp`` is λ relative to the mean of the diagonal; ``attempts`` counts factorizations.
+    ``damp`` is λ relative to the mean of the diagonal; ``attempts`` counts factorizations; ``sound`` says on the device
+    whether a factor that was trusted is one.
     """
 
     upper: Tensor | None
     damp: float
     attempts: int
     dtype: str
+    sound: Tensor | None = None
 
 
-_trusted: list[Tensor] | None = None
-
-
-@contextmanager
-def trusting() -> Iterator[list[Tensor]]:
-    """Inside, first factorizations are used unseen, and nobody waits for them: the list says which were sound.
-
-    Where one was not, what was made of it is worth nothing, and is to be made again outside, where the ladder is.
-    """
-    global _trusted
-    before, _trusted = _trusted, []
-    try:
-        yield _trusted
-    finally:
-        _trusted = before
-
-
-def upper_factor(hessian: Tensor, order: Tensor | None, diagonal: Tensor, damp: float) -> Factor:
+def upper_factor(hessian: Tensor, order: Tensor | None, diagonal: Tensor, damp: float, trusted: bool = False) -> Factor:
     """``R`` of the damped Hessian ``[n, n]`` with its columns in ``order`` (None: as they are), in its dtype.
 
     ``diagonal [n]`` replaces H's own. On failure float64 is tried, then λ grows tenfold. With ``J`` the reversal,
     ``J H J = L Lᵀ`` gives ``R = J L J``: one Cholesky factorization. ``(H + λI)⁻¹ = UᵀU`` with GPTQ's ``U = R⁻¹``, and
     neither of the two inverses is needed: see :func:`feedback`.
+
+    ``trusted``: the first factorization is taken unseen, so that nobody waits for it; ``sound`` says whether it was
+    one. Where it was not, what was made of it is worth nothing, and is to be made again without trust.
     """
-    if _trusted is not None:
+    if trusted:
         upper, sound = _factor(hessian, order, diagonal, damp, hessian.dtype)
-        _trusted.append(sound)
-        return Factor(upper, damp, 1, str(hessian.dtype).removeprefix("torch."))
+        return Factor(upper, damp, 1, str(hessian.dtype).removeprefix("torch."), sound)
     attempts, step = 0, damp
     while not attempts or step <= LARGEST_DAMP:
         for dtype in dict.fromkeys((hessian.dtype, torch.float64)):

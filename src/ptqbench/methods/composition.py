@@ -39,7 +39,7 @@ class Composition:
                 basis = transform.basis(state, site, basis)
         return basis
 
-    def problem(self, state: BlockState, site: Site, basis: SiteBasis, grid: Grid) -> Problem:
+    def problem(self, state: BlockState, site: Site, basis: SiteBasis, grid: Grid, trusted: bool = False) -> Problem:
         """What is rounded of a site in a basis: its weights, as transforms (MagR) reshape them there."""
         statistics = state.statistics[site.name]
         problem = Problem(
@@ -48,6 +48,7 @@ class Composition:
             grid=grid,
             bounds=self.range.bounds if isinstance(self.range, Range) else None,
             cross=None if statistics.cross is None else basis.moment(statistics.cross),
+            trusted=trusted,
         )
         for transform in self.transforms:
             if isinstance(transform, WeightTransform):

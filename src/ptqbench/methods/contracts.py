@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ptqbench.linalg.rotations import Rotations
 from ptqbench.methods.basis import SiteBasis
 from ptqbench.methods.problem import Problem, Rounded
-from ptqbench.methods.rotate import Rotations
 from ptqbench.methods.state import BlockState
 from ptqbench.methods.trained import Start, Trained
 from ptqbench.models.adapter import Site

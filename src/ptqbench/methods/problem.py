@@ -20,7 +20,7 @@ class Problem:
 
     ``bounds`` is the range member; ``fixed`` holds ``(low, high) [m, groups]`` when the ranges are decided already.
     ``cross [n, n]`` is ``(X̃ - X)ᵀX / tokens`` where the float model's inputs X̃ are known; ``offset [m, n]`` shifts
-    learned rounding.
+    learned rounding. ``trusted``: factorizations are used before anyone has looked whether they are sound.
     """
 
     weight: Tensor
@@ -30,6 +30,7 @@ class Problem:
     fixed: tuple[Tensor, Tensor] | None = None
     cross: Tensor | None = None
     offset: Tensor | None = None
+    trusted: bool = False
 
     def fit(self) -> tuple[Tensor, Tensor]:
         """Scale and zero ``[m, groups]`` of every group, from the weight as it stands."""
@@ -58,6 +59,7 @@ class Rounded:
     """Codes ``[m, n]`` (kept as uint8), scale and zero ``[m, groups]`` (float tensors), and what there is to report.
 
     ``losses [m]``: the proxy loss of each row on the problem as given, float64, where the rounding has taken it.
+    ``sound``: of a trusted problem, whether its factorization was; None where nothing was factored.
     """
 
     codes: Tensor
@@ -65,6 +67,7 @@ class Rounded:
     zero: Tensor
     record: dict[str, Any] = field(default_factory=dict)
     losses: Tensor | None = None
+    sound: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.codes = self.codes.to(torch.uint8)

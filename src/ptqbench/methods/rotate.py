@@ -6,8 +6,6 @@ rows, which changes the function of a model with RMSNorm: not done here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,47 +13,20 @@ from torch import Tensor
 
 from ptqbench.errors import UserError
 from ptqbench.linalg.orthogonal import Rotation, turn
+from ptqbench.linalg.rotations import Rotations
 from ptqbench.methods.state import BlockState
 from ptqbench.models.adapter import Adapter, Site, by_producer
 
 LAYER_NORM = "a block of the vision tower: its LayerNorms centre, which lets no rotation through"
 
 
-@dataclass(frozen=True)
-class Rotations:
-    """R1 of the residual stream, of order d, and R2 of each block's value heads, float64 ``[head_dim, head_dim]``.
-
-    Only ``blocks``, those of the language model, are rotated; R2 is None where values have no heads or stay as they
-    are. ``record`` is what there is to report of how they were found.
-    """
-
-    r1: Rotation
-    r2: tuple[Tensor | None, ...]
-    blocks: range
-    record: dict[str, float] = field(default_factory=dict)
-
-    def matrices(self) -> list[Tensor]:
-        """R1, where that is a matrix, and the blocks' R2: what is learned."""
-        assert isinstance(self.r1, Tensor)
-        return [self.r1, *(r2 for r2 in self.r2 if r2 is not None)]
-
-    def with_matrices(self, matrices: Iterable[Tensor]) -> Rotations:
-        """The rotations with others in the places of :meth:`matrices`."""
-        r1, *heads = matrices
-        rest = iter(heads)
-        return replace(self, r1=r1, r2=tuple(None if r2 is None else next(rest) for r2 in self.r2))
-
-    def to(self, device: torch.device) -> Rotations:
-        """The same rotations on a device."""
-        return replace(self, r1=self.r1.to(device), r2=tuple(None if r2 is None else r2.to(device) for r2 in self.r2))
-
-    def apply(self, state: BlockState) -> list[dict[str, Any]]:
-        """Rotate one block; the first rotated one has the record."""
-        if state.index not in self.blocks:
-            return [{"left_out": LAYER_NORM}]
-        own = self.r2[state.index]
-        rotate_block(state, self.r1.to(state.device), None if own is None else own.to(state.device))
-        return [dict(self.record)] if self.record and state.index == self.blocks[0] else []
+def rotate(state: BlockState, rotations: Rotations) -> list[dict[str, Any]]:
+    """Rotate one block of the language model; the first of them has the record of how the rotations were found."""
+    if state.index not in rotations.blocks:
+        return [{"left_out": LAYER_NORM}]
+    own = rotations.r2[state.index]
+    rotate_block(state, rotations.r1.to(state.device), None if own is None else own.to(state.device))
+    return [dict(rotations.record)] if rotations.record and state.index == rotations.blocks[0] else []
 
 
 def rotate_block(state: BlockState, r1: Rotation, r2: Tensor | None) -> None:

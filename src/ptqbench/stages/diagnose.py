@@ -43,7 +43,7 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
 
     from ptqbench.artifacts.cell import QuantizedCell
     from ptqbench.data.calibration import read_tokens
-    from ptqbench.diagnosis.depth import Mixture, growth, restored
+    from ptqbench.diagnosis.depth import Hybrid, growth, restored
     from ptqbench.diagnosis.layers import code_rows, site_rows, transform_rows
     from ptqbench.drive.cell import Cell
     from ptqbench.models.checkpoint import Checkpoint
@@ -61,8 +61,7 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     cell = Cell(
         checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), calibration
     )
-    with torch.enable_grad():
-        cell.prepare()
+    cell.rotations = quantized.rotations
     widths = {name.partition("."): bits for name, bits in load(args.quantized, Codes)["widths"].items()}
     cell.widths = {(int(block), site): bits for (block, _, site), bits in widths.items()}
     sites: dict[str, dict[str, Any]] = {}
@@ -81,11 +80,11 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
         layers.append({**known, **codes[name], **sites[f"{block}.{record['site']}"]})
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     model = load_whole(checkpoint, dtype).to(device)
-    mixture = Mixture(model, checkpoint, quantized)
+    hybrid = Hybrid(model, checkpoint, quantized)
     tokens = held_out(args.spec["held_out"], source, remote)
-    reference = list(mixture.logits(tokens))
-    depth = [{"blocks": count, "kl": kl} for count, kl in growth(mixture, tokens, reference)]
-    ranking = [{"block": block, "kl": kl} for block, kl in restored(mixture, tokens, reference)]
+    reference = list(hybrid.logits(tokens))
+    depth = [{"blocks": count, "kl": kl} for count, kl in growth(hybrid, tokens, reference)]
+    ranking = [{"block": block, "kl": kl} for block, kl in restored(hybrid, tokens, reference)]
     return {"layers": layers, "transforms": transforms, "growth": depth, "restored": ranking}
 
 

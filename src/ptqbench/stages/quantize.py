@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import Verifier, begin, finish, key, load, verify
 from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
-from ptqbench.recipe import modules
+from ptqbench.recipe import MIXED, PROPAGATE, drivers, modules
 from ptqbench.records import Codes, Model
 from ptqbench.stages.common import Meter, computing, parser, write
 from ptqbench.stages.parts import gather, span
@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--parts", type=Path, nargs="*", default=[], help="manifests of all parts: make one of them")
     args = arguments.parse_args(argv)
     adapter = f"ptqbench.models.adapters.{load(args.model, Model)['adapter']}"
-    code = fingerprint(["ptqbench.stages.quantize", adapter, *modules(args.spec["method"])])
+    recipe = args.spec["method"]
+    roots = ["ptqbench.stages.quantize", adapter, *modules(recipe), *drivers(recipe, args.spec["scheme"])]
+    code = fingerprint(roots)
     inputs = {name: getattr(args, name) for name in ("model", "calibration", "statistics")}
     parts = {f"part {index}": part for index, part in enumerate(args.parts)}
     made = key(args.spec, code, **inputs, **parts)
@@ -49,6 +51,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
     import torch
 
     from ptqbench.artifacts.linear import packed_bytes
+    from ptqbench.artifacts.names import OUTSIDE, ROTATIONS, block_file
     from ptqbench.pipeline import Background, Download
 
     torch.set_grad_enabled(False)
@@ -59,18 +62,13 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
         cell.prepare()
     recipe, scheme = args.spec["method"], args.spec["scheme"]
     if scheme["bits"] == "mixed":
-        from ptqbench.drive.mixed import choose_widths
-        from ptqbench.models.load import load_whole
-
-        model = load_whole(cell.checkpoint, torch.float32).to(device)
-        cell.widths = choose_widths(cell, model, scheme["choices"], scheme["budget"])
-        del model
-    blocks = propagated(cell, args) if recipe["propagate"] else cell.blocks()
+        cell.widths = driver(MIXED).best_widths(cell, scheme["choices"], scheme["budget"])
+    blocks = cell.run(args.batch_size) if recipe["propagate"] else cell.blocks()
     record: dict[str, Any] = {"layers": [], "transforms": [], "packed_bytes": 0, "n_weights": 0}
     files = []
     with progress_bar("quantize: block", total=len(cell.span)) as bar, Background() as writer:
         for index, (block, notes) in zip(cell.span, blocks, strict=True):
-            files.append(folder / f"block-{index:03d}.safetensors")
+            files.append(folder / block_file(index))
             writer.submit(write, files[-1], Download(state_of(block)))
             record["layers"] += block.records
             record["transforms"] += notes
@@ -79,8 +77,10 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
             bar(1, f"of {recipe['name']} {scheme['name']}")
     outside = cell.outside()
     if args.part[0] == 0:
-        files.append(folder / "outside.safetensors")
-        write(files[-1], Download(outside.tensors))
+        whole = {OUTSIDE: outside.tensors} | ({ROTATIONS: cell.rotations.state()} if cell.rotations else {})
+        for name, tensors in whole.items():
+            files.append(folder / name)
+            write(files[-1], Download(tensors))
     widths = {f"{block}.{site}": bits for (block, site), bits in cell.widths.items()}
     return files, {**record, **float_sizes(cell, outside), "config": outside.config, "widths": widths}
 
@@ -98,24 +98,16 @@ def cell_of(args: Any, device: str) -> Any:
     checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
     recipe, kind = args.spec["method"], Cell
     if recipe["propagate"]:
-        from ptqbench.drive.propagate import PropagatedCell
-
-        kind = PropagatedCell
+        kind = driver(PROPAGATE).PropagatedCell
     folders = (args.statistics or Path("none/manifest.json")).parent
     calibration = read_calibration(args.calibration.parent, checkpoint.folder)
     grid = scheme_grid(args.spec["scheme"], recipe)
     return kind(checkpoint, recipe, grid, folders, torch.device(device), calibration)
 
 
-def propagated(cell: Any, args: Any) -> Iterator[Any]:
-    """The blocks of a cell that runs the model behind what is already quantized."""
-    import torch
-
-    from ptqbench.models.skeleton import Skeleton
-
-    dtype = torch.bfloat16 if cell.device.type == "cuda" else torch.float32
-    skeleton = Skeleton(cell.checkpoint, cell.device, dtype)
-    yield from cell.propagated(skeleton, args.batch_size)
+def driver(name: str) -> Any:
+    """A module of :func:`ptqbench.recipe.drivers`: by name, so that only cells that run it have it in their keys."""
+    return importlib.import_module(name)
 
 
 def float_sizes(cell: Any, outside: Any) -> dict[str, int]:

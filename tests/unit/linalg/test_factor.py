@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_problems import inputs
 
-from ptqbench.linalg.factor import LARGEST_DAMP, Factor, feedback, inverse, reverse, trusting, upper_factor
+from ptqbench.linalg.factor import LARGEST_DAMP, Factor, feedback, inverse, reverse, upper_factor
 
 
 def moment(n: int, tokens: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -127,11 +127,9 @@ def test_values_turn_around_in_place(n: int, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_trusted_factors_are_the_same_and_are_told_sound_or_not() -> None:
     good, bad = moment(24, 200), -torch.eye(4) + 0.5
-    with trusting() as sound:
-        found = factored(good, 0.01)
-        unfit = factored(bad, 0.01)
-    assert [bool(one) for one in sound] == [True, False]
+    found, unfit = (upper_factor(one, None, one.diagonal(), 0.01, trusted=True) for one in (good, bad))
+    assert [bool(one.sound) for one in (found, unfit)] == [True, False]
     assert found.upper is not None
     assert torch.equal(found.upper, factored(good, 0.01).upper)
-    assert (unfit.attempts, unfit.damp) == (1, 0.01), "no ladder inside"
-    assert factored(bad, 0.01).upper is None, "and the ladder outside"
+    assert (unfit.attempts, unfit.damp) == (1, 0.01), "no ladder"
+    assert factored(bad, 0.01).upper is None, "and the ladder without trust"

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from ptqbench import spec
+from ptqbench.drive.cell import Cell
 from ptqbench.linalg.divergence import divergence
 from ptqbench.manifest import canonical, load, verify
 from ptqbench.places import checkpoint_folder
@@ -49,6 +50,7 @@ def diagnosed(request: pytest.FixtureRequest, chain) -> tuple[str, Path, Path]:
         export.main(["--spec", canonical(asked), *called])
         asked = spec.diagnose_spec(CONFIG, *cell)
         asked["held_out"] = {**asked["held_out"], "windows": 3, "length": 32}
+        patch.setattr(Cell, "prepare", None)  # nothing is drawn or learned anew
         diagnose.main(["--spec", canonical(asked), "--out", str(out), *inputs, "--quantized", str(quantized)])
         verify(out)
     torch.set_grad_enabled(True)

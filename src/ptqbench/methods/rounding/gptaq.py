@@ -45,7 +45,7 @@ class Gptaq(Rounding):
         n = len(diagonal)
         order = processing_order(diagonal, self.act_order)
         order = torch.arange(n, device=diagonal.device) if order is None else order
-        factor = upper_factor(problem.hessian, order, diagonal, self.damp)
+        factor = upper_factor(problem.hessian, order, diagonal, self.damp, problem.trusted)
         record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
         if factor.upper is None:
             return unfactorable(problem, record)
@@ -55,7 +55,7 @@ class Gptaq(Rounding):
         scale, zero = live.fit()
         groups = (order // live.grid.width(n)).tolist()
         codes = solve(live.weight[:, order], upper, correction, live, groups, scale, zero, self.block_size)
-        return Rounded(codes[:, torch.argsort(order)], scale, zero, record)
+        return Rounded(codes[:, torch.argsort(order)], scale, zero, record, sound=factor.sound)
 
 
 def solve(

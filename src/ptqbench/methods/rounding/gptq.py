@@ -43,7 +43,7 @@ class Gptq(Rounding):
         """
         diagonal, dead = live_diagonal(problem)
         order = processing_order(diagonal, self.act_order)
-        factor = upper_factor(problem.hessian, order, diagonal, self.damp)
+        factor = upper_factor(problem.hessian, order, diagonal, self.damp, problem.trusted)
         record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
         if factor.upper is None:
             return unfactorable(problem, record)
@@ -56,4 +56,4 @@ class Gptq(Rounding):
         codes = restored(codes, order).T.contiguous()
         losses, sizes = row_losses(problem, Rounded(codes, *grids))
         record |= identity_check(losses + factor.damp * diagonal.mean() * sizes, energy)
-        return Rounded(codes, *grids, record, losses)
+        return Rounded(codes, *grids, record, losses, factor.sound)

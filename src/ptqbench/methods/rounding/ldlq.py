@@ -40,7 +40,7 @@ class Ldlq(Rounding):
         """Codes by LDLQ on the fitted grid and ``passes`` greedy passes, both under the damped Hessian."""
         diagonal, dead = live_diagonal(problem)
         order = processing_order(diagonal, self.act_order)
-        factor = upper_factor(problem.hessian, order, diagonal, self.damp)
+        factor = upper_factor(problem.hessian, order, diagonal, self.damp, problem.trusted)
         record = {"damp": factor.damp, "cholesky_attempts": factor.attempts, "dead_columns": dead.sum()}
         if factor.upper is None:
             return unfactorable(problem, record)
@@ -64,7 +64,7 @@ class Ldlq(Rounding):
         record["greedy_losses"] = torch.stack(
             energies
         )  # before the first pass and after each, under the damped Hessian
-        return Rounded(codes, *grids, record, losses)
+        return Rounded(codes, *grids, record, losses, factor.sound)
 
 
 def decode(columns: Columns, codes: Tensor, problem: Problem) -> Tensor:

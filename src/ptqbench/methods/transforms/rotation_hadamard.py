@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ptqbench.errors import UserError
 from ptqbench.linalg.orthogonal import random_hadamard
+from ptqbench.linalg.rotations import Rotations
 from ptqbench.methods.contracts import Facts, StreamTransform, WholeModel, parameter
-from ptqbench.methods.rotate import Rotations
 
 
 @dataclass(frozen=True)

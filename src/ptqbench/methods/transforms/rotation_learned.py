@@ -20,8 +20,9 @@ from ptqbench.errors import UserError
 from ptqbench.kernels.fake import soft_grid
 from ptqbench.linalg.orthogonal import as_matrix
 from ptqbench.linalg.proxy import proxy_loss
+from ptqbench.linalg.rotations import Rotations
 from ptqbench.methods.contracts import Facts, StreamTransform, WholeModel, parameter
-from ptqbench.methods.rotate import Rotations, rotate_block, rotate_outside
+from ptqbench.methods.rotate import rotate_block, rotate_outside
 from ptqbench.methods.state import BlockState
 from ptqbench.methods.trained import full_range
 from ptqbench.methods.training.descent import soft_quantize

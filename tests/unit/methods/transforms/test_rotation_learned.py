@@ -22,8 +22,8 @@ from tiny_models import (
 )
 from torch import Tensor
 
+from ptqbench.linalg.rotations import Rotations
 from ptqbench.methods.ranges import minmax
-from ptqbench.methods.rotate import Rotations
 from ptqbench.methods.transforms import rotation_learned
 from ptqbench.methods.transforms.rotation_learned import cayley_step, learn
 from ptqbench.models.load import load_model
