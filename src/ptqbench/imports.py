@@ -1,4 +1,4 @@
-"""What transformers imports and nothing here uses: scikit-learn, with scipy and pandas a quarter of its import."""
+"""What transformers imports and nothing here uses: scikit-learn with pandas, and scipy; a third of its import."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def hidden(package: str) -> Iterator[None]:
 
 
 def lean_transformers() -> None:
-    """Import transformers' generation, which wants scikit-learn for one way of assisted decoding, without it.
+    """Import transformers' generation and models without scikit-learn and scipy.
 
-    Whoever asks for scikit-learn afterwards (tasks of lm-eval) gets it.
+    They are for one way of assisted decoding and for losses of models that detect objects. Whoever asks for them
+    afterwards (tasks of lm-eval) gets them.
     """
-    with hidden("sklearn"):
-        import transformers.generation.candidate_generator  # noqa: F401
+    with hidden("sklearn"), hidden("scipy"):
+        import transformers.generation.candidate_generator
+        import transformers.modeling_utils  # noqa: F401

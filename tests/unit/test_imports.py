@@ -13,7 +13,7 @@ LEAN = """
 import sys
 from ptqbench.imports import lean_transformers
 lean_transformers()
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 print(sorted({"sklearn", "scipy", "pandas"} & set(sys.modules)))
 import sklearn.metrics
 print(sklearn.metrics.f1_score([0, 1], [0, 1]))

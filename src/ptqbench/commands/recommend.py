@@ -22,6 +22,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     preferences = ("quality", "size", "speed")
     parser.add_argument("--prefer", choices=preferences, default="quality", help="what the best cell is best at")
     parser.add_argument("--report", type=Path, default=Path("reports"), help="folder of the report")
+    parser.set_defaults(climb=False)  # `run` goes through the page's limits where none is given
 
 
 def constrain(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def lines(args: argparse.Namespace) -> list[str]:
 
     from ptqbench.errors import UserError
     from ptqbench.reporting.answer import answer
+    from ptqbench.reporting.choice import choose, within
     from ptqbench.reporting.folder import read
     from ptqbench.reporting.over_seeds import merged
     from ptqbench.reporting.recommend import (
@@ -66,7 +68,12 @@ def lines(args: argparse.Namespace) -> list[str]:
     for model in [args.model] if args.model else models:
         own = tables["scores"].filter(pl.col("model") == model)
         absent = [word for word in args.task if word not in {*own["score"], *own["suite"], *own["task"]}]
-        found = recommend([cell for cell in cells if cell.model == model], constraints, stderrs)
-        said = [f"none, because {model} was not measured on {absent[0]}"] if absent else answer(found, constraints)
+        of_model = [cell for cell in cells if cell.model == model]
+        held, found = constraints, recommend(of_model, constraints, stderrs)
+        if args.climb:
+            held, found = choose(of_model, constraints, stderrs)
+        said = [f"none, because {model} was not measured on {absent[0]}"] if absent else answer(found, held)
+        if args.climb and not absent:
+            said.insert(0, f"within  {within(held)} lost")
         told += [*([""] if told else []), *([] if args.model or len(models) == 1 else [f"model   {model}"]), *said]
     return told

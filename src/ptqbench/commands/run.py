@@ -60,9 +60,10 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     if args.dry_run:
         return
     asked = {"memory": args.memory, "max_drop": args.max_drop, "task": [], "tokens_per_second": None}
+    asked |= {"method": None, "bits": None, "climb": True, "prefer": "size"}  # what the page says first
     report = folder.resolve() / "reports"
     yield ""
-    yield from recommend.lines(argparse.Namespace(**asked, model=name, prefer="quality", report=report))
+    yield from recommend.lines(argparse.Namespace(**asked, model=name, report=report))
     yield f"page    {report / 'index.html'}"
     yield f"folder  {folder.resolve()}, to which paths are relative"
 
