@@ -1,8 +1,10 @@
-"""Every composition that the planner accepts is sound: at 8 bits all but nothing is lost, in all linears."""
+"""Every composition that the planner accepts is sound: at 8 bits next to nothing is lost, at 4 what the docs say."""
 
 from __future__ import annotations
 
 import copy
+import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,6 @@ from ptqbench.models.skeleton import Skeleton
 from ptqbench.numbers.grid import scheme_grid
 from ptqbench.recipe import normalize
 
-SCHEME = {"bits": 8, "group_size": 32, "symmetric": False}
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -37,9 +37,10 @@ def float_model(model: tuple[Path, Path]) -> nn.Module:
 
 
 @torch.no_grad()
-def quantized(model: tuple[Path, Path], method: Method) -> tuple[Cell, list[QuantizedBlock]]:
+def quantized(model: tuple[Path, Path], method: Method, bits: int) -> tuple[Cell, list[QuantizedBlock]]:
     with torch.enable_grad():
-        cell = make_cell(*model, method, scheme_grid(SCHEME, normalize("m", method)))
+        scheme = {"bits": bits, "group_size": 32, "symmetric": False}
+        cell = make_cell(*model, method, scheme_grid(scheme, normalize("m", method)))
     if not cell.recipe["propagate"]:
         return cell, [block for block, _ in cell.blocks()]
     skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
@@ -75,14 +76,40 @@ def accepted() -> list[Method]:
     return [method for method in methods() if method["activations"] == "none" and not refusal(method)]
 
 
+def has(method: Method, member: str) -> bool:
+    return any(member in str(method[stage]) for stage in ("transform", "range", "rounding"))
+
+
 @pytest.mark.timeout(0 if SOAK else 600)
 def test_what_is_accepted_is_sound(model: tuple[Path, Path], float_model: nn.Module) -> None:
+    """At 8 bits; nearest rounding alone moves this model's logits by 1.2 %. RMS ranges clip what is not incoherent."""
     chosen = accepted() if SOAK else pairwise(accepted())
     failed: list[tuple[Any, ...]] = []
     for method in chosen:
-        cell, blocks = quantized(model, method)
+        cell, blocks = quantized(model, method, 8)
         worst = min(record["snr_db"] for block in blocks for record in block.records)
         error = loss_of_logits(float_model, cell, blocks)
-        if not (worst > 30 and error < 0.05):
+        snr, share = (34, 0.025) if has(method, "rms") else (42, 0.015)
+        if not (worst > snr and error < share):
             failed.append((method, worst, error))
+    assert not failed
+
+
+def documented() -> dict[str, float]:
+    """By member, and for all others: what a composition may lose at 4 bits, in units of nearest rounding's loss."""
+    text = Path(__file__).parents[3].joinpath("docs/methods.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:with `(\w+)`|all others) \| ([\d.]+) \|$", text, re.MULTILINE)
+    return {name: float(limit) for name, limit in rows}
+
+
+@pytest.mark.timeout(0 if SOAK else 600)
+def test_none_loses_more_than_the_docs_say(model: tuple[Path, Path]) -> None:
+    chosen = accepted() if SOAK else random.Random(0).sample(pairwise(accepted()), 15)
+    limits, failed = documented(), []
+    for method in chosen:
+        records = [record for block in quantized(model, method, 4)[1] for record in block.records]
+        loss, plain = (sum(record[key] for record in records) for key in ("proxy_loss", "nearest_proxy_loss"))
+        limit = next((limit for name, limit in limits.items() if name and has(method, name)), limits[""])
+        if not loss <= limit * plain:
+            failed.append((method, loss / plain))
     assert not failed
