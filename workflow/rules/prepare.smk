@@ -1,4 +1,4 @@
-# fetch a model from the hub at its pinned revision, or accept a local folder; the only rule with network
+# fetch a model from the hub at its pinned revision, or accept a local folder (who reads texts of the hub fetches them)
 rule prepare:
     output:
         f"{RESULTS}/models/{{model}}/manifest.json",

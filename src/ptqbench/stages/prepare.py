@@ -1,4 +1,4 @@
-"""A model: fetched from the hub at its pinned revision, or a local folder as it is. The only stage with network.
+"""A model: fetched from the hub at its pinned revision, or a local folder as it is.
 
 Everything that could stop a later job because of the folder stops this one, before any work.
 """
