@@ -21,6 +21,11 @@ include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"
 
 
+# a cluster's nodes have another memory than this machine
+onstart:
+    check_memory()
+
+
 onsuccess:
     note_jobs()
     drop()

@@ -12,7 +12,7 @@ from snakemake.io import IOFile
 from ptqbench import bytecode, dropping, spec
 from ptqbench.config import hand_on, take_over
 from ptqbench.devices import check_torch, gpu_slots, visible_gpus
-from ptqbench.errors import told
+from ptqbench.errors import UserError, told
 from ptqbench.estimates import host
 from ptqbench.evaluation import runtime
 from ptqbench.evaluation.environment import lock_digest
@@ -82,6 +82,16 @@ except Exception as error:
     sys.exit(f"error: {told(error)}")
 
 BEGUN = time.time()
+
+
+def check_memory():
+    """Refuse jobs that this machine cannot hold, where it is the one to run them."""
+    if not workflow.local_exec:
+        return
+    try:
+        host.check(PLAN, Path(RESULTS))
+    except UserError as error:
+        sys.exit(f"error: {told(error)}")
 
 
 def drop():

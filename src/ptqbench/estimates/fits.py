@@ -85,6 +85,12 @@ def total(jobs: Sequence[Job], times: Sequence[float], here: Machine) -> float:
 
 def check(jobs: Sequence[Job], here: Machine) -> None:
     """Raise :class:`UserError` for a plan that does not fit: the disk as a whole, and each job's memory."""
+    check_disk(jobs, here)
+    check_memory(jobs, here)
+
+
+def check_disk(jobs: Sequence[Job], here: Machine) -> None:
+    """Raise :class:`UserError` where the disk cannot hold what is not made yet."""
     needed = disk(jobs)
     if needed > MARGIN * here.free:
         biggest = max(RULES, key=lambda rule: disk(job for job in jobs if job.rule == rule))
@@ -93,6 +99,10 @@ def check(jobs: Sequence[Job], here: Machine) -> None:
             f"the plan needs about {size(needed)} of disk ({size(share)} of it for {biggest}), and {size(here.free)} "
             "are free: make room, take cells out of the grid, or run in a folder on a larger disk"
         )
+
+
+def check_memory(jobs: Sequence[Job], here: Machine) -> None:
+    """Raise :class:`UserError` for a job that this machine's memory, or a GPU's, cannot hold."""
     for job in jobs:
         for kind, need, limit in (("GPU ", job.need.gpu, here.gpu_memory), ("", job.need.host, here.memory)):
             if limit is not None and need > MARGIN * limit:

@@ -29,11 +29,17 @@ def waiting(plan: Plan, results: Path, here: fits.Machine) -> list[Job]:
 
 
 def expected(plan: Plan, results: Path) -> Iterator[str]:
-    """What a run is about to take, in a line; raises :class:`UserError` for one that does not fit this machine."""
+    """What a run is about to take, in a line; raises :class:`UserError` for one that the disk cannot hold."""
     here = fits.machine(results)
     if found := waiting(plan, results, here):
-        fits.check(found, here)
+        fits.check_disk(found, here)
         yield fits.line(found, fits.seconds(found, here, rates.read(rates.file())), here)
+
+
+def check(plan: Plan, results: Path) -> None:
+    """Raise :class:`UserError` for a job that does not fit the memory of this machine, where that is to run it."""
+    here = fits.machine(results)
+    fits.check_memory(waiting(plan, results, here), here)
 
 
 def memory(plan: Plan, results: Path) -> dict[Cell, int]:
