@@ -16,18 +16,19 @@ from ptqbench.commands.init import choose
 EXAMPLES = """examples:
   ptqbench estimate
   ptqbench estimate --configfile workflow/presets/strategies.yaml
-  ptqbench estimate --model /data/my-model --bits 4 3 2 --methods gptq autoround
+  ptqbench estimate /data/my-model --bits 4 3 2 --methods gptq autoround
 """
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument(
+    parser.add_argument(
+        "model", nargs="?", metavar="PATH", help="a folder with safetensors, as `ptqbench run` takes it"
+    )
+    parser.add_argument(
         "--configfile", type=Path, nargs="+", default=[Path("config.yaml")], metavar="FILE",
-        help="the config of the plan, the last file on top; config.yaml here by default",
+        help="where no model is named: the config of the plan, the last file on top; config.yaml here by default",
     )  # fmt: skip
-    given.add_argument("--model", metavar="PATH", help="a folder with safetensors, as `ptqbench run` would take it")
     choose(parser)
 
 
