@@ -138,7 +138,7 @@ def test_the_code_of_a_rounding(clone: Clone) -> None:
 
 
 def test_a_declared_default_of_a_rounding(clone: Clone) -> None:
-    clone.edit(GPTQ, '"damp": 0.01', '"damp": 0.02')
+    clone.edit(GPTQ, "damp: float = parameter(0.01", "damp: float = parameter(0.02")
     assert clone.stale() == gptq()
 
 

@@ -183,7 +183,7 @@ def test_little_traffic_shrinks_to_the_prior_and_none_rounds_to_nearest(mixtral:
     state.nearest_loss = nearest_losses(state, state.sites, grid)
     result = QuantizedBlock()
     for site in state.sites:
-        quantize_site(state, site, cell.recipe, grid, result)
+        quantize_site(state, site, cell.composition, grid, result)
     settle(result.records)
     records = {record["linear"].removeprefix("0.block_sparse_moe.experts."): record for record in result.records}
     for leaf in ("w1", "w2", "w3"):
@@ -207,7 +207,7 @@ def test_an_unseen_expert_survives_every_transform(mixtral: tuple[Path, Path], n
     cell.transform(state)
     result = QuantizedBlock()
     for site in state.sites:
-        quantize_site(state, site, cell.recipe, cell.grid, result)
+        quantize_site(state, site, cell.composition, cell.grid, result)
         for linear in site.linears:
             found = result.linears[linear].dequantize()
             assert bool(torch.isfinite(found).all())
