@@ -14,18 +14,20 @@ from ptqbench.manifest import NAME, dropped, load
 from ptqbench.plan import Cell, Plan
 
 DROPPABLE = ("statistics", "reference", "quantized", "packed")
-RESULTS = "results"
 
 
 def drop(plan: Plan, results: Path) -> int:
-    """Remove the files of every artifact of a kind that the config does not keep; the bytes that this freed."""
-    freed = 0
+    """Remove the files of every artifact of a kind that the config does not keep; the bytes that this freed.
+
+    What a result of the plan that is not there yet has to read stays: a run may have made some of them alone.
+    """
+    freed, wanted = 0, set(needed(plan, results))
     for kind in DROPPABLE:
         if kind in plan.config.get("keep", DROPPABLE):
             continue
         for manifest in outputs(plan, results, kind):
             files = [manifest.parent / name for name in load(manifest)["files"]] if manifest.is_file() else []
-            if files and not dropped(manifest).exists():
+            if files and manifest not in wanted and not dropped(manifest).exists():
                 dropped(manifest).touch()  # first: a kill between the two leaves files and not a damaged artifact
                 freed += sum(file.stat().st_size for file in files)
                 for file in files:

@@ -99,6 +99,7 @@ class Quantized(TypedDict):
     n_weights: int
     seconds: float
     peak_memory_bytes: int | None
+    device: str
     added_bytes: int
     float_bytes: int
 
@@ -172,7 +173,7 @@ class PlannedCell(TypedDict):
     cell: list[str]
     spec: dict[str, Any]
     family: str
-    expected_memory_bytes: NotRequired[int]
+    expected_memory_bytes: NotRequired[dict[str, int]]
     seed: NotRequired[int]
     seeds_of: NotRequired[list[str]]
 

@@ -116,18 +116,20 @@ def evaluate_spec(
     backend, serves = served(backend_of(config, suite), Layout.of(cell), model_type)
     if method == FLOAT_METHOD:
         serves = {"float": []}
-    settings = config["suites"][suite]
-    found = pins(config, sources(settings))
-    pinned = {"revisions": found} if found else {}
-    return {**cell, "suite": {"name": suite, **settings, **pinned}, "backend": backend, "serves": serves}
+    settings = pinned(config, suite, config["suites"][suite])
+    return {**cell, "suite": settings, "backend": backend, "serves": serves}
 
 
 def reference_spec(config: Config, model: str, suite: str) -> dict[str, Any]:
     """The float model's predictions on a suite's windows, whatever the cells are and what evaluates them."""
     settings = {key: value for key, value in config["suites"][suite].items() if key in WINDOWS}
+    return {"model": model_spec(config, model), "suite": pinned(config, suite, settings)}
+
+
+def pinned(config: Config, suite: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A suite's settings with its name, and the commits of the hub's sets that it reads."""
     found = pins(config, sources(settings))
-    pinned = {"revisions": found} if found else {}
-    return {"model": model_spec(config, model), "suite": {"name": suite, **settings, **pinned}}
+    return {"name": suite, **settings, **({"revisions": found} if found else {})}
 
 
 def has_reference(config: Config, suite: str) -> bool:

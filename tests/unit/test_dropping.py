@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from clone import Clone, config
@@ -47,6 +48,18 @@ def test_what_a_missing_result_reads_is_made_again(clone: Clone) -> None:
     assert not any(path.exists() or dropped(path).exists() for path in wanted)
     others = [path for path in plan.outputs(results) if path not in wanted and path.parent.name != CELL]
     assert all(path.is_file() for path in others if path.name == NAME)
+
+
+def test_what_is_still_to_be_made_keeps_what_it_reads(clone: Clone) -> None:
+    """As after a run of some results alone."""
+    results, plan = clone.root / "results", plan_of(clone, keep=["results"])
+    for folder in ("packed", "quantized"):
+        shutil.rmtree(results / folder / CELL)
+    (results / "eval" / CELL / "perplexity.json").unlink()
+    statistics = files(clone, "statistics")
+    assert drop(plan, results) > 0
+    assert files(clone, "statistics") == statistics != []
+    assert files(clone, "quantized") == files(clone, "packed") == []
 
 
 def test_a_kept_checkpoint_is_enough_for_a_missing_result(clone: Clone) -> None:

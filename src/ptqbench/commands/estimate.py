@@ -68,7 +68,8 @@ def told(config: dict[str, Any], folder: Path = Path(".")) -> Iterator[str]:
     if not waiting:
         yield "takes   nothing: all is made, unless code or settings have changed since"
         return
-    times = fits.seconds(waiting, here, rates.read(rates.file()))
-    yield fits.line(waiting, times, here)
-    yield from (f"        {line}" for line in fits.table(waiting, times, here))
+    took = rates.read(rates.file())
+    times = fits.seconds(waiting, here, took)
+    yield fits.line(waiting, times, here, bool(took))
+    yield from (f"        {line}" for line in fits.table(waiting, times))
     fits.check(waiting, here)

@@ -79,7 +79,11 @@ def seconds(jobs: Sequence[Job], here: Machine, took: list[rates.Took]) -> list[
 
 def total(jobs: Sequence[Job], times: Sequence[float], here: Machine) -> float:
     """Seconds of the whole run: as many jobs at once as there is room for, and no faster than its longest chain."""
-    chain = sum(max((t for job, t in zip(jobs, times, strict=True) if job.rule == rule), default=0.0) for rule in RULES)
+    slowest: dict[str, dict[str, float]] = {}  # of each rule, by model
+    for job, t in zip(jobs, times, strict=True):
+        own = slowest.setdefault(job.model, {})
+        own[job.rule] = max(t, own.get(job.rule, 0.0))
+    chain = max((sum(rules.values()) for rules in slowest.values()), default=0.0)
     return max(chain, sum(times) / here.at_once)
 
 
@@ -134,7 +138,7 @@ def disk(jobs: Iterable[Job]) -> float:
     return sum(job.need.disk for job in jobs)
 
 
-def table(jobs: Sequence[Job], times: Sequence[float], here: Machine) -> list[str]:
+def table(jobs: Sequence[Job], times: Sequence[float]) -> list[str]:
     """A line for each rule and what it runs: how many, how long, how much."""
     rows = [("rule", "", "jobs", "time of one", "GPU memory", "memory", "disk of all")]
     kinds = dict.fromkeys((job.rule, job.model, job.what) for job in jobs)
@@ -156,9 +160,9 @@ def table(jobs: Sequence[Job], times: Sequence[float], here: Machine) -> list[st
     return columns(rows)
 
 
-def line(jobs: Sequence[Job], times: Sequence[float], here: Machine) -> str:
-    """The whole in one line."""
-    known = "rates measured here" if rates.read(rates.file()) else "default rates: good to a factor of two or three"
+def line(jobs: Sequence[Job], times: Sequence[float], here: Machine, measured: bool) -> str:
+    """The whole in one line; ``measured`` says whether this machine's own jobs are known."""
+    known = "rates measured here" if measured else "default rates: good to a factor of two or three"
     return (
         f"takes   about {duration(total(jobs, times, here))} on {here} ({known}), {size(disk(jobs))} of disk "
         f"({size(here.free)} free)"

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ptqbench import spec
 from ptqbench.estimates import fits, rates
 from ptqbench.estimates.jobs import Job, jobs, left, sizes
+from ptqbench.estimates.needs import CPU, GPU
 from ptqbench.manifest import NAME
 from ptqbench.plan import Cell, Plan
 from ptqbench.sealed import read
@@ -33,7 +34,8 @@ def expected(plan: Plan, results: Path) -> Iterator[str]:
     here = fits.machine(results)
     if found := waiting(plan, results, here):
         fits.check_disk(found, here)
-        yield fits.line(found, fits.seconds(found, here, rates.read(rates.file())), here)
+        took = rates.read(rates.file())
+        yield fits.line(found, fits.seconds(found, here, took), here, bool(took))
 
 
 def check(plan: Plan, results: Path) -> None:
@@ -42,13 +44,17 @@ def check(plan: Plan, results: Path) -> None:
     fits.check_memory(waiting(plan, results, here), here)
 
 
-def memory(plan: Plan, results: Path) -> dict[Cell, int]:
-    """What quantizing each cell needs: bytes of the GPU where there is one, else of the host."""
-    found = {job.output: job.need for job in jobs(plan, results, fits.machine(results).host, sizes(plan))}
+def memory(plan: Plan, results: Path) -> dict[Cell, dict[str, int]]:
+    """What quantizing each cell needs: bytes of a host, and of a GPU; the same whatever machine asks."""
+    known = sizes(plan)
+    on_cpu, on_gpu = ({job.output: job.need for job in jobs(plan, results, host, known)} for host in (CPU, GPU))
     quantized = (cell for cell in plan.cells if cell.calibration != spec.NO_CALIBRATION)
     outputs = {cell: results / "quantized" / plan.codes(cell).path / NAME for cell in quantized}
-    needs = {cell: found[output] for cell, output in outputs.items() if output in found}
-    return {cell: round(need.gpu or need.host) for cell, need in needs.items()}
+    return {
+        cell: {"cpu": round(on_cpu[output].host), "gpu": round(on_gpu[output].gpu)}
+        for cell, output in outputs.items()
+        if output in on_cpu
+    }
 
 
 def note(plan: Plan, results: Path, records: Mapping[Path, Ran | None], begun: float) -> None:
@@ -59,10 +65,9 @@ def note(plan: Plan, results: Path, records: Mapping[Path, Ran | None], begun: f
         if ran is None or ran.starttime is None or ran.endtime is None or ran.starttime < begun:
             continue
         measured: dict[str, Any] = read(job.output, kinds[job.output])
-        device = str(measured.get("device", "cpu"))
         seconds, own = ran.endtime - ran.starttime, measured.get("seconds")
         if own is not None and seconds > own + LATE:
             continue
         work = job.need.seconds(here.host) - job.need.start
-        found.append(rates.Took(rates.machine(), device, job.rule, job.what, job.need.start, work, seconds))
+        found.append(rates.Took(rates.machine(), here.gpus > 0, job.rule, job.what, job.need.start, work, seconds))
     rates.note(rates.file(), found)

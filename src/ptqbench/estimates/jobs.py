@@ -46,9 +46,11 @@ def jobs(plan: Plan, results: Path, host: Host, known: dict[str, Size]) -> Itera
     for model in dict.fromkeys(cell.model for cell in cells):
         yield Job("prepare", model, "", results / "models" / model / NAME, needs.prepare(host))
     for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in quantized):
-        for rule, make in (("calibrate", needs.calibrate), ("statistics", needs.statistics)):
-            folder = results / ("calibration" if rule == "calibrate" else rule) / model / name
-            yield Job(rule, model, "", folder / NAME, make(known[model], host, _tokens(plan, name)))
+        tokens = _tokens(plan, name)
+        output = results / "calibration" / model / name / NAME
+        yield Job("calibrate", model, "", output, needs.calibrate(host, tokens))
+        output = results / "statistics" / model / name / NAME
+        yield Job("statistics", model, "", output, needs.statistics(known[model], host, tokens))
     for model, suite in plan.references:
         if model in known:
             need = needs.reference(known[model], host, plan.config["suites"][suite])

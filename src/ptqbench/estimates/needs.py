@@ -72,7 +72,7 @@ def prepare(machine: Host) -> Need:
     return Need(machine.start, host=MODELS)
 
 
-def calibrate(size: Size, machine: Host, tokens: int) -> Need:
+def calibrate(machine: Host, tokens: int) -> Need:
     """Tokens of a calibration set."""
     return Need(machine.start, host=MODELS, disk=2.0 * tokens)
 

@@ -17,10 +17,10 @@ CLEAR = 0.6  # of a job's expected seconds that one part makes out, for it to te
 
 @dataclass(frozen=True)
 class Took:
-    """A job that ran: seconds that were expected by the defaults, in two parts, and those that it took."""
+    """A job that ran, where there was a GPU or not: seconds expected by the defaults, in two parts, and taken."""
 
     machine: str
-    device: str
+    gpu: bool
     rule: str
     what: str
     start: float
@@ -75,8 +75,8 @@ def note(source: Path, jobs: Iterable[Took]) -> None:
 
 
 def scale(jobs: list[Took], rule: str, what: str, gpu: bool) -> Scale:
-    """Of jobs of one kind on one kind of device; where none of ``what`` ran, of all of the rule."""
-    alike = [job for job in jobs if job.rule == rule and (job.device != "cpu") == gpu]
+    """Of jobs of one kind, with a GPU there or without; where none of ``what`` ran, of all of the rule."""
+    alike = [job for job in jobs if job.rule == rule and job.gpu == gpu]
     own = [job for job in alike if job.what == what] or alike
     starts = median(_starts(own) or _starts(alike) or [1.0])
     works = [(job.seconds - starts * job.start) / job.work for job in own if job.work > CLEAR * (job.start + job.work)]

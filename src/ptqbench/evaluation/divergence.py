@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from ptqbench.linalg.divergence import log_probabilities, relative_entropy
 
 AT_ONCE = 2**20  # numbers of a float64 copy: 8 MiB, which a cache holds, are twice as fast as 64
 ROUNDED = 1e-6  # what the sum of probabilities that came as float32 may be short of
@@ -50,11 +51,11 @@ def change(reference: Tensor, other: Tensor | Top, targets: Tensor) -> Change:
 
 def exact(reference: Tensor, other: Tensor, targets: Tensor) -> Change:
     """``KL(p || q) = Σ p (log p - log q)`` of logits ``[t, vocabulary]`` of p (reference) and q."""
-    p, q = (F.log_softmax(logits.double(), -1) for logits in (reference, other))
+    p, q = log_probabilities(reference), log_probabilities(other)
     came = targets[:, None]
     shift = q.gather(1, came).exp() - p.gather(1, came).exp()
     same = reference.argmax(-1) == other.argmax(-1)
-    return Change((p.exp() * (p - q)).sum(-1), same.double(), shift[:, 0])
+    return Change(relative_entropy(p, q), same.double(), shift[:, 0])
 
 
 def bounded(reference: Tensor, other: Top, targets: Tensor) -> Change:
@@ -63,7 +64,7 @@ def bounded(reference: Tensor, other: Top, targets: Tensor) -> Change:
     ``Σ p log(p / q) >= (Σ p) log(Σ p / Σ q)`` over any tokens (Cover and Thomas, theorem 2.7.1). What is left for the
     others is never taken for less than it is, so that rounding makes no bound too high.
     """
-    p = F.log_softmax(reference.double(), -1)
+    p = log_probabilities(reference)
     named, q = other.logprobs > -torch.inf, other.logprobs.double()
     own = p.gather(1, other.tokens)
     parts = torch.where(named, own.exp() * (own - q), 0.0).sum(-1)

@@ -152,7 +152,7 @@ def cells_table(cells: list[dict[str, Any]], found: list[Evaluated], root: Path)
     ``serve_flags`` is what ``vllm serve`` was given, null where no suite ran on it; ``serve`` the whole line, null
     where the choice table says that vLLM does not serve the checkpoint. ``seeds_of`` is what stands for all seeds of a
     cell in ``scores`` and ``pairs``, null where the grid asks for none. ``expected_memory_bytes`` is what quantizing
-    was estimated to need beside the ``peak_memory_bytes`` that it took.
+    was estimated to need, on the device that it took ``peak_memory_bytes`` of.
     """
     records, flags = _records(found), _flags(found)
     rows = []
@@ -163,7 +163,9 @@ def cells_table(cells: list[dict[str, Any]], found: list[Evaluated], root: Path)
         packed: Packed = {**records[cell], "spec": one["spec"]}  # type: ignore[typeddict-item]
         row["checkpoint"] = str(checkpoint_folder(root / "packed" / identifier(cell) / NAME, packed))
         row |= {"family": one["family"], "serve_flags": flags.get(cell)}
-        row["expected_memory_bytes"] = one.get("expected_memory_bytes")
+        if "expected_memory_bytes" in one:
+            device = records[cell]["quantized"]["device"]
+            row["expected_memory_bytes"] = one["expected_memory_bytes"]["cpu" if device == "cpu" else "gpu"]
         if "seeds_of" in one:
             row |= {"seed": one["seed"], "seeds_of": "/".join(one["seeds_of"])}
         given = serving_flags(one["spec"], records[cell]) if cell not in flags else flags[cell]

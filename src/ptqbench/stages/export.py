@@ -18,7 +18,16 @@ from ptqbench.places import CHECKPOINT, model_folder, stored
 from ptqbench.records import Codes, Model, Packed
 from ptqbench.stages.common import Meter, parser
 
-REPORTED = ("packed_bytes", "n_weights", "seconds", "peak_memory_bytes", "layers", "added_bytes", "float_bytes")
+REPORTED = (
+    "packed_bytes",
+    "n_weights",
+    "seconds",
+    "peak_memory_bytes",
+    "device",
+    "layers",
+    "added_bytes",
+    "float_bytes",
+)
 DTYPES = {"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
 TOWER = "the vision tower is dequantized: a packed format is written for the language model alone"
 

@@ -54,19 +54,21 @@ def test_the_whole_is_no_faster_than_its_longest_chain_nor_than_its_jobs_togethe
     chain = [job("statistics", ""), job("quantize"), job("evaluate", "perplexity")]
     assert total(chain, [10.0, 20.0, 30.0], HERE) == 60.0
     assert total([job()] * 8, [10.0] * 8, HERE) == 40.0
+    other = Job("evaluate", "small", "", Path("none"), Need(1.0))
+    assert total([*chain, other], [10.0, 20.0, 30.0, 40.0], HERE) == 60.0, "another model's job is in no such chain"
     assert total([], [], HERE) == 0.0
 
 
 def test_times_go_by_what_such_jobs_took_here() -> None:
     jobs = [job(operations=CPU.rate * 100.0)]
     assert seconds(jobs, HERE, []) == [pytest.approx(101.0)]
-    ran = [Took(machine(), "cpu", "quantize", "gptq", 1.0, 200.0, 401.0)]
+    ran = [Took(machine(), False, "quantize", "gptq", 1.0, 200.0, 401.0)]
     assert seconds(jobs, HERE, ran) == [pytest.approx(201.0)]
 
 
 def test_the_table_has_a_line_for_each_rule_model_and_method() -> None:
     jobs = [job(disk=1e6, host=2e9), job(disk=2e6, host=1e9), job(what="awq", gpu=5e9)]
-    head, gptq, awq = table(jobs, [10.0, 20.0, 30.0], HERE)
+    head, gptq, awq = table(jobs, [10.0, 20.0, 30.0])
     assert head.split()[:3] == ["rule", "jobs", "time"]
     assert gptq.split() == ["quantize", "big", "gptq", "2", "15", "s", "–", "2", "GB", "3", "MB"]
     assert awq.split() == ["quantize", "big", "awq", "1", "30", "s", "5", "GB", "0", "B", "0", "B"]

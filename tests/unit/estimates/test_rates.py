@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ptqbench.estimates.rates import KEPT, Scale, Took, machine, note, read, scale
 
 
-def took(start: float, work: float, seconds: float, rule: str = "quantize", what: str = "gptq", **rest: str) -> Took:
-    place = {"machine": machine(), "device": "cpu", **rest}
+def took(start: float, work: float, seconds: float, rule: str = "quantize", what: str = "gptq", **rest: Any) -> Took:
+    place = {"machine": machine(), "gpu": False, **rest}
     return Took(**place, rule=rule, what=what, start=start, work=work, seconds=seconds)
 
 

@@ -55,6 +55,7 @@ def recorded(cell: list[str], **record: Any) -> dict[str, Any]:
         "n_weights": 800,
         "seconds": 7.0,
         "peak_memory_bytes": 10,
+        "device": "cpu",
         "layers": [{**LAYER, **one} for one in LAYERS],
     }
     float_ = cell == BASELINE
@@ -97,7 +98,12 @@ def packed(root: Path) -> str:
 
 def test_cells(tmp_path: Path) -> None:
     found = read(tmp_path, (BASELINE, result(BASELINE)), (CELL, result(CELL)))
-    of_seeds = {**planned(CELL), "expected_memory_bytes": 11, "seed": 3, "seeds_of": ["m", "c@seeds", "gptq", "w4"]}
+    of_seeds = {
+        **planned(CELL),
+        "expected_memory_bytes": {"cpu": 11, "gpu": 12},
+        "seed": 3,
+        "seeds_of": ["m", "c@seeds", "gptq", "w4"],
+    }
     table = cells_table([planned(BASELINE), of_seeds], found, tmp_path)
     assert dict(table.schema) == CELLS
     baseline, cell = table.to_dicts()
