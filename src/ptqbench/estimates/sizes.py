@@ -57,11 +57,6 @@ class Size:
         """Elements of the Hessians of the block that has most."""
         return max((sum(site.channels**2 for site in block) for block in self.blocks), default=0)
 
-    @property
-    def tallest(self) -> int:
-        """Output channels of the largest linear."""
-        return max((shape[0] for site in self.sites for shape in site.linears), default=0)
-
 
 def size_of(folder: Path, where: str) -> Size:
     """Read a model's headers. Raises :class:`UserError`, beginning with ``where``, for a folder that is none."""
