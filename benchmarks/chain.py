@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--group-size", type=int, default=128)
-    parser.add_argument("--folder", type=Path, help="where the model and what is made of it are written, and removed")
+    parser.add_argument("--folder", type=Path, help="a new one, kept, for the model and what is made of it; else removed")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/chain.csv"))
     args = parser.parse_args()
     args.layers = args.layers or SHAPES[args.shape][0]
@@ -134,8 +135,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.folder:
+        args.folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+    with tempfile.TemporaryDirectory() if args.folder is None else nullcontext(args.folder) as folder:
         for row in measured(args, Path(folder)):
             rows.append(row)
             with open(args.out, "w", newline="") as stream:

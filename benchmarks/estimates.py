@@ -4,7 +4,8 @@
 
 Memory and disk are of the records (GPU memory where there is a GPU, else resident memory) and of the folders; seconds
 are Snakemake's own, of whole jobs. Estimates of time are by the default rates, and by those that this machine has
-learned. Prints a line for each rule, model and method, and writes benchmarks/results/estimates.csv.
+learned (PTQBENCH_RATES names a file of rates from before the run). Prints a line for each rule, model and method, and
+writes benchmarks/results/estimates.csv.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path())
-    out = Path("benchmarks/results/estimates.csv").resolve()
-    table = pl.DataFrame(list(rows(parser.parse_args().folder.resolve())), infer_schema_length=None)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/estimates.csv"))
+    args = parser.parse_args()
+    out, table = args.out.resolve(), pl.DataFrame(list(rows(args.folder.resolve())), infer_schema_length=None)
     out.parent.mkdir(parents=True, exist_ok=True)
     table.write_csv(out, float_precision=2)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, float_precision=1):
