@@ -14,7 +14,7 @@ import torch
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.drive import propagate, site
 from ptqbench.linalg.basis import Basis
-from ptqbench.methods import problem, rotate, state
+from ptqbench.methods import columns, problem, rotate, state
 from ptqbench.methods.rounding import gptq, ldlq
 from ptqbench.methods.transforms import salience
 from ptqbench.models import collect
@@ -32,7 +32,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "rotations": [(rotate, "rotate_block")],
     "basis": [(Basis, "forward"), (Basis, "moment")],
     "dequantize": [(QuantizedLinear, "dequantize")],
-    "losses": [(module, "proxy_loss") for module in (gptq, ldlq, site, salience)] + [(salience, "correlated")],
+    "losses": [(module, "proxy_loss") for module in (columns, ldlq, site, salience)] + [(salience, "correlated")],
     "nearest losses": [(site, "nearest_losses"), (propagate, "nearest_losses")],
 }
 
@@ -75,21 +75,16 @@ def between(begin: Any, end: Any) -> float:
 
 @contextmanager
 def stage_times(device: torch.device) -> Iterator[dict[str, float]]:
-    """Seconds on the device's own time line inside the functions of ``STAGES``, summed when the context closes."""
+    """Seconds inside the functions of ``STAGES``, on the device's own time line, summed when the context closes."""
     spent: dict[str, float] = {}
-    if device.type != "cuda":
-        yield spent
-        return
     marks: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
     originals = [(owner, name, getattr(owner, name)) for places in STAGES.values() for owner, name in places]
 
     def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
+            begin = moment(device)
             result = function(*args, **kwargs)
-            end.record()
-            marks[stage].append((begin, end))
+            marks[stage].append((begin, moment(device)))
             return result
 
         return call
@@ -103,7 +98,7 @@ def stage_times(device: torch.device) -> Iterator[dict[str, float]]:
         for owner, name, function in originals:
             setattr(owner, name, function)
         sync(device)
-        spent |= {s: sum(begin.elapsed_time(end) for begin, end in pairs) / 1000 for s, pairs in marks.items()}
+        spent |= {s: sum(between(*pair) for pair in pairs) for s, pairs in marks.items()}
 
 
 @contextmanager

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from scripts import script
 
+STAGES = script("quantizing/clock").STAGES
+OF_OTHERS = {"candidates", "rotations"}  # awq's and quarot's, which have no row here
+PART = r"([A-Za-z][A-Za-z ]*) [\d.]+"
 SCRIPT = Path(__file__).parents[3] / "benchmarks/gpu.py"
 
 
@@ -33,7 +37,10 @@ def test_a_tiny_shape_on_the_cpu(
         found = list(csv.DictReader(stream))
     assert [row["row"] for row in found] == ["shared", "propagated", "cached gptq", "cached quip"]
     assert all(float(row["whole_model_s"]) > 0 and row["layers_measured"] == "2" for row in found)
-    assert "codes that differ 0.00e+00" in capsys.readouterr().out  # the twin against itself
+    printed = capsys.readouterr().out
+    assert "codes that differ 0.00e+00" in printed  # the twin against itself
+    told = {name for line in re.findall(r"ms/layer on the device: (.*)", printed) for name in re.findall(PART, line)}
+    assert told == set(STAGES) - OF_OTHERS, "a part whose function nobody calls by that name"
 
 
 def test_training_of_few_epochs_is_scaled_by_what_it_consists_of(
