@@ -125,7 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--group-size", type=int, default=128)
-    parser.add_argument("--folder", type=Path, help="a new one, kept, for the model and what is made of it; else removed")
+    parser.add_argument("--folder", type=Path, help="a new one, which is kept")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/chain.csv"))
     args = parser.parse_args()
     args.layers = args.layers or SHAPES[args.shape][0]
