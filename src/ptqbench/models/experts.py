@@ -7,7 +7,7 @@ half, ``w2`` (``down_proj``) is ``down_proj[e]``; Mixtral's ``block_sparse_moe``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -66,6 +66,36 @@ def fuse(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise RuntimeError(f"{key}: the matrices of expert {min(lost)[0]} are missing")
         fused[key] = torch.stack([torch.cat([found[place] for place in row]) for row in places])
     return fused
+
+
+def fill(model: Any, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype) -> None:
+    """Give a transformers model that is on meta its weights, by checkpoint name, as they come: none is held twice.
+
+    Its own buffers are there already (:mod:`ptqbench.models.buffers`). A head that is the embedding needs no tensor.
+    """
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    state: dict[str, Tensor] = {}
+    waiting: dict[str, set[tuple[int, int]]] = {}
+    for name, tensor in tensors:
+        place = slice_of(name.removesuffix(".weight"))
+        if place is None:
+            state[runtime(name)] = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+            continue
+        key = f"{place.module}.{place.parameter}"
+        halves = 1 if place.half is None else 2
+        if key not in state:
+            state[key] = torch.empty(shapes[key], dtype=dtype, device=device)
+            waiting[key] = {(expert, half) for expert in range(shapes[key][0]) for half in range(halves)}
+        state[key][place.expert].chunk(halves)[place.half or 0].copy_(tensor)
+        waiting[key].discard((place.expert, place.half or 0))
+    for key, lost in waiting.items():
+        if lost:
+            raise RuntimeError(f"{key}: the matrices of expert {min(lost)[0]} are missing")
+    words = model.get_input_embeddings().weight
+    tied = [name for name, weight in model.state_dict(keep_vars=True).items() if weight is words]
+    stored = next(name for name in tied if name in state)
+    model.load_state_dict(dict.fromkeys(tied, state[stored]) | state, assign=True)
+    model.tie_weights()
 
 
 def weight_view(block: nn.Module, linear: str) -> Tensor:

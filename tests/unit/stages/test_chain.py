@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsConfig, PreTrainedModel
 
 from ptqbench.data.calibration import read_tokens
-from ptqbench.evaluation.backends import transformers
+from ptqbench.evaluation.backends import packed, transformers
 from ptqbench.manifest import read_result, verify
 from ptqbench.places import checkpoint_folder, model_folder
 from ptqbench.statistics.hessian import unfold
@@ -99,8 +99,13 @@ def test_the_recorded_loss_is_that_of_the_exported_weights(chain) -> None:
                 assert record["proxy_loss"] < record["nearest_proxy_loss"]
 
 
-def test_a_packed_checkpoint_moves_to_another_device(chain) -> None:
+@pytest.mark.parametrize("by_transformers", [False, True])
+def test_a_packed_checkpoint_moves_to_another_device(
+    chain, monkeypatch: pytest.MonkeyPatch, by_transformers: bool
+) -> None:
     """compressed-tensors keeps the weights where they were loaded, and computes there, unless it is told not to."""
+    if by_transformers:
+        monkeypatch.setattr(packed, "is_read_here", lambda *args: False)
     backend = transformers.Backend(checkpoint_folder(chain.packed, verify(chain.packed)), "cpu", remote=False)
     assert {weight.device.type for weight in backend.model.to("meta").parameters()} == {"meta"}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ptqbench.data.images import Item, decode
 from ptqbench.errors import UserError
-from ptqbench.evaluation.backends.mixture import is_packed_mixture, load
+from ptqbench.evaluation.backends import packed
 from ptqbench.evaluation.backends.online import transform_inputs
 from ptqbench.evaluation.backends.text import Setup, Text
 from ptqbench.evaluation.greedy import greedy, prompt_ids
@@ -31,13 +31,16 @@ class Backend(Text):
     def __init__(self, folder: Path, device: str, remote: bool) -> None:
         super().__init__(folder, remote)
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        extra = decompression(getattr(self.config, "quantization_config", None))
         settings = getattr(self.config, "quantization_config", None)
-        if settings and is_packed_mixture(folder, settings):
-            self.model = placed(load(folder, self.config, settings, dtype, remote), device).eval()
+        adapter = load_adapter(read_config(folder, str(folder)))
+        if settings and packed.is_read_here(folder, settings, adapter):
+            several = device == "cuda" and torch.cuda.device_count() > 1  # one may be too small for it
+            first = torch.device("cpu" if several else device)
+            self.model = placed(packed.load(folder, self.config, settings, dtype, remote, first), device).eval()
             return
+        extra = decompression(settings)
         options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
-        model, told = load_model(folder, load_adapter(read_config(folder, str(folder))), **options)
+        model, told = load_model(folder, adapter, **options)
         if told["missing_keys"]:  # transformers fills them at random
             raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
         if extra:

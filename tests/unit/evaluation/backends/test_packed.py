@@ -1,32 +1,37 @@
-"""Mixtures through checkpoints: the hub's names, every bit of every weight, and int8 activations inside experts too."""
+"""Packed checkpoints as they are read here: every bit of every weight, and int8 activations inside experts too."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from codes import write_packed
 from safetensors.torch import load_file, save_file
 from tiny_models import MIXTURES, logits_of, make_cell, make_model, write_statistics
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, CompressedTensorsConfig
 
 from ptqbench.drive.cell import Cell
 from ptqbench.errors import UserError
-from ptqbench.evaluation.backends import mixture
+from ptqbench.evaluation.backends import packed
 from ptqbench.evaluation.backends.transformers import Backend
 from ptqbench.formats import compressed_tensors, dense
 from ptqbench.formats.checkpoint import write_model
 from ptqbench.formats.layout import Layout
-from ptqbench.models.adapter import reason_for_float
+from ptqbench.models.adapter import load_adapter, reason_for_float
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse, make_watchable
+from ptqbench.models.headers import read_config
 from ptqbench.numbers.grid import Grid
 from ptqbench.pocket.corpus import train_tokenizer
 from ptqbench.stages.export import kept_in_float
 
+PARTS = ("scale", "zero_point", "shape")  # what transformers keeps of a packed weight
 LAYOUTS = (Layout(3, 32, False), Layout(4, 32, True), Layout(2, -1, False), Layout(8, -1, True, "int8"))
 
 
@@ -61,7 +66,7 @@ def test_packed_and_dense_load_the_same_bits(model: tuple[Path, Path], tmp_path:
     method = {"transform": [{"rotation": "hadamard"}, "salience"]}
     cell = make_cell(*model, method, Grid(layout.bits, layout.group_size, layout.symmetric))
     folder, tensors = export(cell, tmp_path / "packed", compressed_tensors, layout)
-    assert mixture.is_packed_mixture(folder, AutoConfig.from_pretrained(folder).quantization_config)
+    assert packed.is_packed_mixture(folder, AutoConfig.from_pretrained(folder).quantization_config)
     loaded = Backend(folder, "cpu", False).model.state_dict()
     plain, _ = export(cell, tmp_path / "dense", dense, Layout(layout.bits, layout.group_size, layout.symmetric))
     assert set(Checkpoint(plain).headers) == set(cell.checkpoint.headers), "the hub's names"
@@ -71,6 +76,40 @@ def test_packed_and_dense_load_the_same_bits(model: tuple[Path, Path], tmp_path:
     for name, tensor in expected.items():
         assert torch.equal(loaded[name], tensor.float()), name
         assert torch.equal(again[name], tensor.float()), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layout", [Layout(4, 32, True), Layout(3, 32, False), Layout(8, -1, True)], ids=str)
+def test_a_dense_model_has_the_bits_that_transformers_reads(
+    tiny_model: Path, tmp_path: Path, layout: Layout, dtype: torch.dtype
+) -> None:
+    """Weights and the buffers that no checkpoint holds; no bit of a logit is another."""
+    folder = write_packed(tiny_model, tmp_path / "packed", "compressed_tensors", layout)
+    (folder / "generation_config.json").write_text(json.dumps({"max_new_tokens": 7}))
+    config = AutoConfig.from_pretrained(folder)
+    settings = dict(config.quantization_config)
+    assert packed.is_read_here(folder, settings, load_adapter(read_config(folder, "packed")))
+    ours = packed.load(folder, config, settings, dtype, False, torch.device("cpu")).eval()
+    assert ours.generation_config.max_new_tokens == 7
+    options = {"dtype": dtype, "quantization_config": CompressedTensorsConfig(run_compressed=False)}
+    theirs = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+    tensors = dict(theirs.named_parameters()) | dict(theirs.named_buffers())
+    own = dict(ours.named_parameters()) | dict(ours.named_buffers())
+    assert {name.rpartition(".")[2] for name in set(tensors) - set(own)} <= {f"weight_{part}" for part in PARTS}
+    for name, tensor in own.items():
+        assert torch.equal(tensor, tensors[name]), name
+    assert torch.equal(logits_of(ours), logits_of(theirs))
+
+
+def test_what_transformers_reads_itself(tiny_model: Path, tmp_path: Path) -> None:
+    """int8 activations of a dense model, transformed inputs, models with images, and what is of another format."""
+    adapter = load_adapter(read_config(tiny_model, "tiny"))
+    settings = {"quant_method": "compressed-tensors", "config_groups": {"a": {"input_activations": None}}}
+    assert packed.is_read_here(tiny_model, settings, adapter)
+    integers = {"config_groups": {"a": {"input_activations": {"num_bits": 8}}}}
+    for other in (integers, {"transform_config": {"config_groups": {}, "a": 1}}, {"quant_method": "gptq"}):
+        assert not packed.is_read_here(tiny_model, settings | other, adapter)
+    assert not packed.is_read_here(tiny_model, settings, replace(adapter, text="text_config"))
 
 
 def test_experts_of_different_widths(model: tuple[Path, Path], tmp_path: Path) -> None:
@@ -98,17 +137,17 @@ def test_int8_activations_are_computed_in_every_quantized_linear(model: tuple[Pa
     assert 1e-4 < ((found - weight_only).norm() / weight_only.norm()).item() < 0.1
     for name, module in twin.named_modules():
         if hasattr(module, "gate_up_proj"):
-            module.represent = mixture.int8_per_token
+            module.represent = packed.int8_per_token
         elif (
             isinstance(module, torch.nn.Linear) and reason_for_float(cell.checkpoint.adapter, f"{name}.weight") is None
         ):
-            module.register_forward_pre_hook(lambda _, args: (mixture.int8_per_token(args[0]),))
+            module.register_forward_pre_hook(lambda _, args: (packed.int8_per_token(args[0]),))
     torch.testing.assert_close(found, logits_of(twin), rtol=1e-4, atol=1e-4)
 
 
 def test_a_token_is_represented_by_integers_of_its_own_scale() -> None:
     x = torch.tensor([[127.5, -1.2, 0.0], [0.0, 0.0, 0.0]])
-    assert mixture.int8_per_token(x).tolist() == [[127.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
+    assert packed.int8_per_token(x).tolist() == [[127.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 def test_a_checkpoint_that_lacks_an_expert_is_refused(model: tuple[Path, Path], tmp_path: Path) -> None:

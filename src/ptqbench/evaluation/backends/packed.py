@@ -1,0 +1,95 @@
+"""Packed language models in process: compressed-tensors checkpoints, decompressed where the model will be.
+
+transformers decompresses on the host, and is not asked where that takes longer than all the rest. Mixtures it cannot
+read at all: it fuses experts and forgets the zero-points of packed ones, and runs no int8 activations inside. These are
+computed here as the checkpoint says: every linear that is quantized rounds its inputs, token by token.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
+
+from ptqbench.errors import UserError
+from ptqbench.formats.complete import lacking
+from ptqbench.formats.decompress import dense
+from ptqbench.models.adapter import Adapter
+from ptqbench.models.buffers import rebuild_buffers
+from ptqbench.models.experts import fill, make_watchable, runtime, slice_of
+from ptqbench.models.headers import read_headers
+
+
+def is_packed_mixture(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a checkpoint holds packed experts of the compressed-tensors format."""
+    if settings.get("quant_method") != "compressed-tensors":
+        return False
+    return any(slice_of(name.rpartition(".")[0]) for name in read_headers(folder, f"checkpoint {folder}"))
+
+
+def is_read_here(folder: Path, settings: dict[str, Any], adapter: Adapter) -> bool:
+    """Whether :func:`load` reads a checkpoint: mixtures, and other language models whose inputs stay as they are."""
+    if is_packed_mixture(folder, settings):
+        return True
+    plain = settings.get("quant_method") == "compressed-tensors" and not settings.get("transform_config")
+    return plain and not adapter.text and not reads_integers(settings)
+
+
+def reads_integers(settings: dict[str, Any]) -> bool:
+    """Whether quantized linears read int8."""
+    return any(group["input_activations"] for group in settings["config_groups"].values())
+
+
+def load(
+    folder: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype, remote: bool, device: torch.device
+) -> Any:
+    """The model of ``folder`` with its quantized weights, and activations, as the checkpoint's ``settings`` say.
+
+    Weights are made on the ``device``, none of them twice, and no other model is initialized first.
+    """
+    if missing := lacking(folder):
+        raise UserError(f"the checkpoint {folder} lacks the tensor {missing[0]}: export it again")
+    mixture, packed = is_packed_mixture(folder, settings), []
+    del config.quantization_config
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote)
+    rebuild_buffers(model, model, device)
+
+    def tensors() -> Any:
+        # experts as packed kernels multiply, in the scales' dtype; others as transformers does, in the model's
+        for name, tensor, was_packed in dense(folder, settings, device, None if mixture else dtype):
+            packed.extend([name.removesuffix(".weight")] if was_packed else [])
+            yield name, tensor
+
+    fill(model, tensors(), device, dtype)
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    if reads_integers(settings):
+        quantize_inputs(model, packed)
+    return model
+
+
+def quantize_inputs(model: nn.Module, linears: list[str]) -> None:
+    """Let the quantized linears (checkpoint names) read their inputs as int8 per token."""
+    make_watchable(model)
+    for linear in linears:
+        place = slice_of(linear)
+        if place is None:
+            model.get_submodule(runtime(linear)).register_forward_pre_hook(_read_as_int8)
+        else:
+            model.get_submodule(place.module).represent = int8_per_token  # type: ignore[assignment]
+
+
+def int8_per_token(x: Tensor) -> Tensor:
+    """Symmetric int8 per token: ``round(x / s) s`` with ``s = 2 max|x| / 255``, as compressed-tensors defines it."""
+    scale = (2 / 255) * x.abs().amax(-1, keepdim=True)
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return (x / scale).round().clamp(-128, 127) * scale
+
+
+def _read_as_int8(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (int8_per_token(args[0]), *args[1:])
