@@ -16,7 +16,7 @@ from ptqbench.errors import UserError, did_you_mean, shown
 
 PACKAGE = Path(__file__).parent
 ROOM = "methods"  # where the folders of a recipe's stages are; all others are the package's own
-OF_RECIPES = ("transforms", "ranges", "rounding")
+FOLDERS = {"transform": "transforms", "range": "ranges", "rounding": "rounding"}  # of a recipe's stages
 CALL = "parameter"  # what makes a field of a member a parameter
 JSON = {"int": "integer", "float": "number", "bool": "boolean"}
 
@@ -43,7 +43,7 @@ def declared(folder: str, name: str, where: str) -> dict[str, Any]:
 
 def folder_of(folder: str) -> str:
     """Where a folder's files are, from the package's own on."""
-    return f"{ROOM}/{folder}" if folder in OF_RECIPES else folder
+    return f"{ROOM}/{folder}" if folder in FOLDERS.values() else folder
 
 
 def class_name(name: str) -> str:

@@ -10,12 +10,10 @@ from typing import Any
 
 from ptqbench import compositions, schema
 from ptqbench.errors import UserError, did_you_mean, shown, word
-from ptqbench.members import declared, members, module
+from ptqbench.members import FOLDERS, declared, members
 
-FOLDERS = {"transform": "transforms", "range": "ranges", "rounding": "rounding"}
 STAGES = (*FOLDERS, "activations", "propagate")
 ACTIVATIONS = ("none", "int8")
-PROPAGATE, MIXED = "ptqbench.drive.propagate", "ptqbench.drive.mixed"
 FLOAT: dict[str, Any] = {"transform": [], "range": None, "rounding": None, "activations": "none", "propagate": False}
 
 
@@ -116,14 +114,3 @@ def strategy(recipe: dict[str, Any]) -> list[str]:
     """The classes of a method, in the taxonomy's order; RTN has none."""
     found = {trait.get(key) for trait in traits(recipe) for key in ("STRATEGY", "ALSO")}
     return [name for name in ("compensation", "rotation", "salience", "optimization") if name in found]
-
-
-def drivers(recipe: dict[str, Any], scheme: dict[str, Any]) -> list[str]:
-    """Modules that quantize a cell besides ``drive.cell``: only cells that need them reach them."""
-    found = [PROPAGATE] if recipe["propagate"] else []
-    return [*found, MIXED] if scheme["bits"] == "mixed" else found
-
-
-def modules(recipe: dict[str, Any]) -> list[str]:
-    """Modules of a recipe's members, which code reaches by their names."""
-    return sorted(module(folder, member["name"]) for folder, member in member_list(recipe))

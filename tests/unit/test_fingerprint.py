@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ptqbench import fingerprint as module
 from ptqbench.fingerprint import fingerprint
-from ptqbench.recipe import drivers, modules, normalize
-from ptqbench.spec import statistics
 
 A = '''"""Doc."""
 from ptqbench import b
@@ -105,62 +102,3 @@ def test_the_stages_reach_what_they_compute_with() -> None:
     )
     assert not any(name.startswith("ptqbench/evaluation/") for name in quantize)
     assert "ptqbench/models/skeleton.py" in fingerprint(["ptqbench.stages.statistics"])
-
-
-GPTQ = {"rounding": "gptq"}
-CELLS: dict[str, dict[str, Any]] = {
-    "nearest": {},
-    "gptq": GPTQ,
-    "quip": {"transform": "incoherence", "range": "rms", "rounding": "ldlq"},
-    "behind": {**GPTQ, "propagate": True},
-    "learned": {"range": "learned", **GPTQ},
-    "mixed": GPTQ,
-}
-QUANTIZED = {f"quantize {name}" for name in CELLS}
-PROPAGATED = {"quantize behind", "quantize learned"}
-EDITS = {
-    "linalg/knapsack": {"quantize mixed"},
-    "linalg/divergence": {"quantize mixed", "diagnose", "reference"},
-    "linalg/basis": {*QUANTIZED, "diagnose", "export"},
-    "linalg/factor": QUANTIZED - {"quantize nearest"} | {"diagnose"},
-    "numbers/bitstream": {*QUANTIZED, "diagnose", "export", "evaluate"},
-    "kernels/fake": {"quantize learned"},
-    "kernels/clip": set(),
-    "statistics/magnitude": {"statistics"},
-    "methods/columns": QUANTIZED - {"quantize nearest"} | {"diagnose"},
-    "methods/training/descent": {"quantize learned"},
-    "methods/rounding/ldlq": {"quantize quip"},
-    "drive/propagate": PROPAGATED,
-    "drive/mixed": {"quantize mixed"},
-    "drive/site": {*QUANTIZED, "diagnose"},
-    "models/skeleton": {*PROPAGATED, "statistics"},
-    "artifacts/cell": {"diagnose", "export"},
-    "diagnosis/depth": {"diagnose"},
-    "formats/gptq": set(),
-    "formats/dense": {"export"},
-    "evaluation/perplexity": {"diagnose", "evaluate", "reference"},
-}
-
-
-def roots() -> dict[str, list[str]]:
-    """What each job names, as its rule does: an export as dense, an evaluation by perplexity, a diagnosis of GPTQ."""
-    found = {}
-    for name, method in CELLS.items():
-        recipe, scheme = normalize(name, method), {"bits": "mixed" if name == "mixed" else 4}
-        found[f"quantize {name}"] = ["ptqbench.stages.quantize", *modules(recipe), *drivers(recipe, scheme)]
-    found["diagnose"] = ["ptqbench.stages.diagnose", *modules(normalize("m", GPTQ))]
-    found["export"] = ["ptqbench.stages.export", "ptqbench.formats.dense"]
-    found["statistics"] = ["ptqbench.stages.statistics", *(f"ptqbench.statistics.{name}" for name in statistics())]
-    found["evaluate"] = [
-        "ptqbench.stages.evaluate",
-        "ptqbench.evaluation.perplexity",
-        "ptqbench.evaluation.backends.transformers",
-    ]
-    return found
-
-
-@pytest.mark.parametrize("file", EDITS)
-def test_who_reaches_a_file(file: str) -> None:
-    clear()
-    reached = {job for job, names in roots().items() if f"ptqbench/{file}.py" in fingerprint(names)}
-    assert reached == EDITS[file] & set(roots())

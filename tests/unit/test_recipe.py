@@ -8,7 +8,7 @@ import pytest
 
 from ptqbench.errors import UserError
 from ptqbench.members import members
-from ptqbench.recipe import member_list, modules, normalize, strategy
+from ptqbench.recipe import member_list, normalize, strategy
 
 
 def refusal(method: dict[str, Any]) -> str:
@@ -27,7 +27,6 @@ def test_nothing_is_round_to_nearest() -> None:
         "propagate": False,
     }
     assert strategy(recipe) == []
-    assert modules(recipe) == ["ptqbench.methods.ranges.minmax", "ptqbench.methods.rounding.nearest"]
 
 
 def test_defaults_are_written_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import polars as pl
 import pytest
 import tiny
 from clone import Clone, Job, config
+
+from ptqbench.fingerprint import fingerprint
+from ptqbench.reach import roots
 
 GPTQ = "src/ptqbench/methods/rounding/gptq.py"
 SCHEMES = ("w4g32", "w2g32")
@@ -132,9 +136,24 @@ def test_the_calibration_set(clone: Clone) -> None:
     assert clone.stale() == {("calibrate", "tiny/text"), ("statistics", "tiny/text")} | quantized()
 
 
-def test_the_code_of_a_rounding(clone: Clone) -> None:
-    rewrite(clone, GPTQ, lambda source: source + "\nNEW = 1\n")
-    assert clone.stale() == gptq()
+def test_the_code_of_several_rooms(clone: Clone) -> None:
+    """A rounding recomputes its cells and a kind of suite its evaluations; what no job of the config runs, nothing.
+
+    What each file by itself recomputes is in tests/unit/test_reach.py, by the keys that Snakemake compares here.
+    """
+    unused = ("diagnosis/depth", "drive/propagate", "estimates/needs", "methods/transforms/salience", "plan")
+    for file in (GPTQ, "src/ptqbench/evaluation/tasks.py", *(f"src/ptqbench/{name}.py" for name in unused)):
+        rewrite(clone, file, lambda source: source + "\nNEW = 1\n")
+    assert clone.stale() == gptq() | {("evaluate", f"tiny/{FLOAT}/pairs")}
+
+
+def test_what_is_planned_by_is_what_is_stored(finished: Clone) -> None:
+    rules = {"models": "prepare", "calibration": "calibrate", "quantized": "quantize", "packed": "export"}
+    rules |= {"statistics": "statistics", "eval": "evaluate"}
+    for path in finished.finished():
+        content = json.loads((finished.root / path).read_text())
+        named = roots(rules[path.split("/")[1]], content["spec"], "llama")
+        assert content["code"] == fingerprint(named), path
 
 
 def test_a_declared_default_of_a_rounding(clone: Clone) -> None:
@@ -155,11 +174,6 @@ def test_the_code_of_a_format(clone: Clone) -> None:
 def test_the_code_of_an_adapter(clone: Clone) -> None:
     clone.edit("src/ptqbench/models/adapters/llama.py", "reads_stream=True", "reads_stream=bool(1)")
     assert clone.stale() == {("calibrate", "tiny/text"), ("statistics", "tiny/text")} | quantized() | baseline()
-
-
-def test_the_code_of_one_kind_of_evaluation(clone: Clone) -> None:
-    clone.edit("src/ptqbench/evaluation/tasks.py", "bootstrap_iters=1000", "bootstrap_iters=10**3")
-    assert clone.stale() == {("evaluate", f"tiny/{path}/pairs") for path in (FLOAT, "text/gptq/w4g32")}
 
 
 def test_new_files_that_nothing_uses(clone: Clone) -> None:

@@ -22,11 +22,11 @@ from ptqbench.locks import enter
 from ptqbench.manifest import canonical
 from ptqbench.plan import Cell, Plan
 from ptqbench.places import check_folders
-from ptqbench.recipe import FLOAT, drivers, modules, normalize, reads_statistics
+from ptqbench.reach import roots
+from ptqbench.recipe import normalize, reads_statistics
 from ptqbench.records import Planned
 from ptqbench.reporting.names import diagnosis_pages
 from ptqbench.sealed import write
-from ptqbench.stages import evaluate
 from ptqbench.words import size
 
 
@@ -175,26 +175,14 @@ def specification(stage, *names):
     return of
 
 
-def code(stage):
-    """A params function: the digests of the code that a stage reaches, members of a method included."""
+def code(stage, *names):
+    """A params function: the digests of the code that a stage reaches, that named in its spec included."""
 
     def of(wildcards):
-        roots = [f"ptqbench.stages.{stage}"]
-        if stage in ("statistics", "reference", "quantize", "export", "diagnose"):
-            adapter = PLAN.adapter(wildcards.model, Path(RESULTS))
-            roots += [f"ptqbench.models.adapters.{adapter}"] if adapter else []
-        if stage == "statistics":
-            roots += [f"ptqbench.statistics.{name}" for name in spec.statistics()]
-        if stage in ("quantize", "diagnose"):
-            recipe = normalize(wildcards.method, config["methods"][wildcards.method])
-            roots += modules(recipe)
-        if stage == "quantize":
-            roots += drivers(recipe, config["schemes"][wildcards.scheme])
-        if stage == "export":
-            roots += choice.modules(export_spec(wildcards))
-        if stage == "evaluate":
-            roots += evaluate.modules(evaluate_spec(wildcards))
-        return fingerprint(roots)
+        if not names:
+            return fingerprint(roots(stage, {}))
+        adapter = PLAN.adapter(wildcards.model, Path(RESULTS))
+        return fingerprint(roots(stage, cell_spec(stage, *names)(wildcards), adapter))
 
     return of
 
@@ -268,8 +256,14 @@ def serve_digest(wildcards):
 
 
 def server_marker(wildcards):
-    """The environment that a suite's server needs; none where this Python, or no server, does it."""
-    marker = runtime.environment_marker(spec.backend_of(config, wildcards.suite))
+    """The environment that a suite's server needs; none where this Python, or no server, does it.
+
+    A hub's model may turn out to be of a type that another backend evaluates, once it is here: inputs may not follow.
+    """
+    local = "path" in config["models"][wildcards.model]
+    asked = spec.backend_of(config, wildcards.suite)
+    backend = evaluate_spec(wildcards)["backend"] if local else asked
+    marker = runtime.environment_marker(backend)
     return ancient(str(BASE / marker)) if marker else []
 
 

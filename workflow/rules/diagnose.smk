@@ -21,7 +21,7 @@ rule diagnose:
         gpu=1,
     params:
         spec=specification("diagnose", *CELL),
-        code=code("diagnose"),
+        code=code("diagnose", *CELL),
         held_out=held_out,
         env=environment,
     shell:

@@ -36,7 +36,7 @@ rule reference:
     params:
         gpus=gpus,
         spec=specification("reference", "model", "suite"),
-        code=code("reference"),
+        code=code("reference", "model", "suite"),
         documents=documents,
         env=environment,
     shell:
@@ -64,7 +64,7 @@ rule evaluate:
     params:
         gpus=gpus,
         spec=specification("evaluate", *CELL, "suite"),
-        code=code("evaluate"),
+        code=code("evaluate", *CELL, "suite"),
         documents=documents,
         env=environment,
         server=server_environment,

@@ -14,7 +14,7 @@ rule export:
     threads: THREADS
     params:
         spec=specification("export", *CELL),
-        code=code("export"),
+        code=code("export", *CELL),
         env=environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.export --spec {params.spec:q} "

@@ -25,7 +25,7 @@ rule quantize:
     params:
         part="",
         spec=specification("quantize", *CELL),
-        code=code("quantize"),
+        code=code("quantize", *CELL),
         env=environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.quantize --spec {params.spec:q} "
@@ -51,5 +51,5 @@ use rule quantize as quantize_part with:
     params:
         part=lambda wildcards: f"--part {wildcards.part} {SCATTER}",
         spec=specification("quantize", *CELL),
-        code=code("quantize"),
+        code=code("quantize", *CELL),
         env=environment,

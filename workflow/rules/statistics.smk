@@ -14,7 +14,7 @@ rule statistics:
         gpu=1,
     params:
         spec=specification("statistics", "model", "calibration"),
-        code=code("statistics"),
+        code=code("statistics", "model", "calibration"),
         env=environment,
     shell:
         "OMP_NUM_THREADS={threads} python -m ptqbench.stages.statistics --spec {params.spec:q} "

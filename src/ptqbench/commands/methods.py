@@ -21,8 +21,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def lines(args: argparse.Namespace) -> Iterator[str]:
     """What it prints."""
     from ptqbench.drafts import flow, known_methods
-    from ptqbench.members import members
-    from ptqbench.recipe import FOLDERS, normalize, strategy
+    from ptqbench.members import FOLDERS, members
+    from ptqbench.recipe import normalize, strategy
     from ptqbench.words import columns
 
     rows = [("stage", "member", "strategy", "parameters and their defaults")]

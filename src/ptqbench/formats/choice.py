@@ -92,12 +92,6 @@ def choose(rows: list[Row], asked: str, model_type: str) -> Row:
     return row
 
 
-def modules(cell: dict[str, Any]) -> list[str]:
-    """The modules that a cell's export may reach, from its spec; none for the float model."""
-    names = {row["format"] for row in cell["rows"]} | {"dense"} if "rows" in cell else set()
-    return sorted(f"ptqbench.formats.{name}" for name in names)
-
-
 def _first(backend: str, layout: Layout, asked: str, model_type: str | None) -> Row | None:
     """The first row that serves the format, or that keeps the model from it."""
     for row in _rows(backend, layout, model_type):

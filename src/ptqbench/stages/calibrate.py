@@ -11,6 +11,7 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.imports import lean_transformers
 from ptqbench.manifest import begin, finish, key, verify
 from ptqbench.places import model_folder, texts
+from ptqbench.reach import roots
 from ptqbench.records import Model, Tokens
 from ptqbench.stages.common import parser
 
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
     args = arguments.parse_args(argv)
     settings, source = args.spec["calibration"], model_folder(args.model, verify(args.model, Model))
-    code = fingerprint(["ptqbench.stages.calibrate"])
+    code = fingerprint(roots("calibrate", args.spec))
     made = key(args.spec, code, texts(settings), model=args.model)
     if (folder := begin(args.out, made)) is None:
         return

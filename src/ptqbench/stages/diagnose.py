@@ -10,7 +10,7 @@ from ptqbench.errors import about, user_facing
 from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import begin, finish, key, load, verify
 from ptqbench.places import model_folder, texts
-from ptqbench.recipe import modules
+from ptqbench.reach import roots
 from ptqbench.records import Codes, Diagnosis, Model
 from ptqbench.stages.common import Meter, computing, parser
 
@@ -25,8 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--calibration", type=Path, required=True, help="the calibration set's manifest")
     arguments.add_argument("--quantized", type=Path, required=True, help="the cell's manifest")
     args = arguments.parse_args(argv)
-    adapter = f"ptqbench.models.adapters.{load(args.model, Model)['adapter']}"
-    code = fingerprint(["ptqbench.stages.diagnose", adapter, *modules(args.spec["method"])])
+    code = fingerprint(roots("diagnose", args.spec, load(args.model, Model)["adapter"]))
     inputs = {name: getattr(args, name) for name in ("model", "statistics", "calibration", "quantized")}
     made = key(args.spec, code, texts(args.spec["held_out"]), **inputs)
     if (folder := begin(args.out, made)) is None:

@@ -14,7 +14,8 @@ from ptqbench.imports import lean_transformers
 from ptqbench.locks import claim
 from ptqbench.manifest import is_made, key, load, verify, write_result
 from ptqbench.places import checkpoint_folder, model_folder, texts
-from ptqbench.records import Model, Packed, Reference, Reported, Result
+from ptqbench.reach import evaluation, roots
+from ptqbench.records import Key, Model, Packed, Reference, Reported, Result
 from ptqbench.stages.common import Meter, computing, parser
 
 ALONE = ("throughput",)  # kinds of suites that share a GPU with nobody
@@ -30,14 +31,11 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--gpus", type=int, default=1, help="GPUs to hold, where there are any")
     arguments.add_argument("--server-log", type=Path, help="what a server writes; beside the result by default")
     args = arguments.parse_args(argv)
-    code = fingerprint(["ptqbench.stages.evaluate", *modules(args.spec)])
-    made = key(args.spec, code, texts(args.spec["suite"]), checkpoint=args.checkpoint, reference=args.reference)
-    made["inputs"] |= {"server": read_marker(args.server)["lock"]} if args.server else {}
+    made, served = what_made(args), is_served(args.spec)
     claim(args.out)
     if is_made(args.out, made, Result):
         return
     exported = verify(args.checkpoint, Packed)
-    served = args.spec["backend"] != "transformers"
     hold = devices if served else computing  # a server has a torch of its own
     with hold(args.gpus, whole=args.spec["suite"]["kind"] in ALONE) as device:
         meter = Meter("cpu" if served else device)  # a server measures for itself
@@ -54,14 +52,18 @@ def main(argv: list[str] | None = None) -> None:
     write_result(args.out, result)
 
 
-def modules(spec: dict[str, Any]) -> list[str]:
-    """The kind of suite and the backend, which the code reaches by name."""
-    return [f"ptqbench.evaluation.{spec['suite']['kind']}", f"ptqbench.evaluation.backends.{family(spec['backend'])}"]
+def what_made(args: Any) -> Key:
+    """What the result follows from; the environment of a server only where one runs."""
+    code = fingerprint(roots("evaluate", args.spec))
+    made = key(args.spec, code, texts(args.spec["suite"]), checkpoint=args.checkpoint, reference=args.reference)
+    if args.server and is_served(args.spec):
+        made["inputs"]["server"] = read_marker(args.server)["lock"]
+    return made
 
 
-def family(backend: str) -> str:
-    """The module of a backend."""
-    return backend.partition("-")[0]
+def is_served(spec: dict[str, Any]) -> bool:
+    """Whether a server evaluates, and not this process."""
+    return bool(spec["backend"] != "transformers")
 
 
 def run(args: Any, exported: Packed, device: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -74,7 +76,7 @@ def run(args: Any, exported: Packed, device: str) -> tuple[list[dict[str, Any]],
             f"suites.{suite['name']}.backend is '{spec['backend']}', which does not read {exported['format']}, the "
             f"format of this cell: give scheme '{spec['scheme']['name']}' a format, one of {', '.join(spec['serves'])}"
         )
-    kind, backend = (importlib.import_module(name) for name in modules(spec))
+    kind, backend = (importlib.import_module(name) for name in evaluation(spec))
     text = Text(folder, spec["model"]["trust_remote_code"])
     setup = Setup(
         backend=spec["backend"],

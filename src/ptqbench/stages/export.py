@@ -10,11 +10,12 @@ from typing import Any
 
 from ptqbench.errors import UserError, about, user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.formats.choice import choose, modules
+from ptqbench.formats.choice import choose
 from ptqbench.formats.layout import Layout
 from ptqbench.manifest import begin, finish, key, verify
 from ptqbench.models.headers import read_headers
 from ptqbench.places import CHECKPOINT, model_folder, stored
+from ptqbench.reach import roots
 from ptqbench.records import Codes, Model, Packed
 from ptqbench.stages.common import Meter, parser
 
@@ -41,8 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = arguments.parse_args(argv)
     meter, model = Meter("cpu"), verify(args.model, Model)
-    adapter = f"ptqbench.models.adapters.{model['adapter']}"
-    code = fingerprint(["ptqbench.stages.export", adapter, *modules(args.spec)])
+    code = fingerprint(roots("export", args.spec, model["adapter"]))
     made = key(args.spec, code, model=args.model, quantized=args.quantized)
     if (folder := begin(args.out, made)) is None:
         return

@@ -20,6 +20,7 @@ from ptqbench.models.files import model_files, wanted_files, wanted_weights
 from ptqbench.models.headers import Header, read_config, read_headers
 from ptqbench.models.recomputed import is_recomputed
 from ptqbench.places import SNAPSHOT, local
+from ptqbench.reach import roots
 from ptqbench.records import Model
 from ptqbench.stages.common import parser
 
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments.parse_args(argv)
     model, code, own = args.spec, args.spec["trust_remote_code"], local(args.spec)
     where = f"models.{model['name']}.{'path' if own else 'hub'}"
-    made = key(model, fingerprint(["ptqbench.stages.prepare"]))
+    made = key(model, fingerprint(roots("prepare", model)))
     made["sources"] = sources(own, where, code, args.state) if own else {}
     if (folder := begin(args.out, made)) is None:
         return

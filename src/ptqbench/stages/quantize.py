@@ -12,7 +12,7 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import Verifier, begin, finish, key, load, verify
 from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
-from ptqbench.recipe import MIXED, PROPAGATE, drivers, modules
+from ptqbench.reach import MIXED, PROPAGATE, roots
 from ptqbench.records import Codes, Model
 from ptqbench.stages.common import Meter, computing, parser, write
 from ptqbench.stages.parts import gather, span
@@ -28,10 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this job makes")
     arguments.add_argument("--parts", type=Path, nargs="*", default=[], help="manifests of all parts: make one of them")
     args = arguments.parse_args(argv)
-    adapter = f"ptqbench.models.adapters.{load(args.model, Model)['adapter']}"
-    recipe = args.spec["method"]
-    roots = ["ptqbench.stages.quantize", adapter, *modules(recipe), *drivers(recipe, args.spec["scheme"])]
-    code = fingerprint(roots)
+    code = fingerprint(roots("quantize", args.spec, load(args.model, Model)["adapter"]))
     inputs = {name: getattr(args, name) for name in ("model", "calibration", "statistics")}
     parts = {f"part {index}": part for index, part in enumerate(args.parts)}
     made = key(args.spec, code, **inputs, **parts)
@@ -106,7 +103,7 @@ def cell_of(args: Any, device: str) -> Any:
 
 
 def driver(name: str) -> Any:
-    """A module of :func:`ptqbench.recipe.drivers`: by name, so that only cells that run it have it in their keys."""
+    """A module of :func:`ptqbench.reach.drivers`: by name, so that only cells that run it have it in their keys."""
     return importlib.import_module(name)
 
 

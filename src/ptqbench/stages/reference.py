@@ -12,6 +12,7 @@ from ptqbench.imports import lean_transformers
 from ptqbench.manifest import begin, finish, key, load, verify
 from ptqbench.places import model_folder, texts
 from ptqbench.progress import progress_bar
+from ptqbench.reach import roots
 from ptqbench.records import Model, Reference
 from ptqbench.stages.common import Meter, computing, parser
 
@@ -22,8 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--model", type=Path, required=True, help="the prepared model's manifest")
     arguments.add_argument("--gpus", type=int, default=1, help="GPUs to hold, where there are any")
     args = arguments.parse_args(argv)
-    roots = ["ptqbench.stages.reference", f"ptqbench.models.adapters.{load(args.model, Model)['adapter']}"]
-    made = key(args.spec, fingerprint(roots), texts(args.spec["suite"]), model=args.model)
+    code = fingerprint(roots("reference", args.spec, load(args.model, Model)["adapter"]))
+    made = key(args.spec, code, texts(args.spec["suite"]), model=args.model)
     if (folder := begin(args.out, made)) is None:
         return
     with computing(args.gpus) as device:

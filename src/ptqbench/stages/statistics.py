@@ -11,6 +11,7 @@ from ptqbench.imports import lean_transformers
 from ptqbench.manifest import begin, finish, key, load, verify
 from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
+from ptqbench.reach import roots
 from ptqbench.records import Model, Statistics
 from ptqbench.stages.common import Meter, computing, parser, write
 
@@ -23,9 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--batch-size", type=int, default=8, help="sequences per forward pass")
     args = arguments.parse_args(argv)
     adapter = load(args.model, Model)["adapter"]
-    roots = ["ptqbench.stages.statistics", f"ptqbench.models.adapters.{adapter}"]
-    roots += [f"ptqbench.statistics.{name}" for name in args.spec["statistics"]]
-    made = key(args.spec, fingerprint(roots), model=args.model, calibration=args.calibration)
+    code = fingerprint(roots("statistics", args.spec, adapter))
+    made = key(args.spec, code, model=args.model, calibration=args.calibration)
     if (folder := begin(args.out, made)) is None:
         return
     with computing() as device:

@@ -11,7 +11,7 @@ from codes import quantized
 
 from ptqbench.errors import UserError
 from ptqbench.formats import choice
-from ptqbench.formats.choice import candidates, choose, formats, modules, served, table
+from ptqbench.formats.choice import candidates, choose, formats, served, table
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
 
@@ -217,9 +217,3 @@ def test_mixed_widths_are_packed_where_every_width_is_and_never_in_experts() -> 
 def test_dense_can_always_be_asked_for() -> None:
     for model in ("llava_llama", "mamba", "llama"):
         assert choose(candidates(CUDA, Layout(4, 128, False), "dense"), "dense", model)["format"] == "dense"
-
-
-def test_a_cell_reaches_the_formats_of_its_rows() -> None:
-    cell = {"rows": candidates(CUDA, Layout(2, 128, True), "gptq")}
-    assert modules(cell) == [f"ptqbench.formats.{name}" for name in ("compressed_tensors", "dense", "gptq")]
-    assert modules({}) == []

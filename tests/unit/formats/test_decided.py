@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from clone import config
 
-from ptqbench import spec
+from ptqbench import reach, spec
 from ptqbench.errors import UserError
 from ptqbench.formats import choice
 from ptqbench.formats.choice import choose, table
@@ -82,7 +82,7 @@ def key(cell: Cell) -> str:
     backend, asked, form, method, scheme, model_type = cell
     found = spec.evaluate_spec(settings(backend, asked, form), "tiny", "text", method, scheme, "perplexity", model_type)
     found["suite"].pop("backend")
-    return canonical([found, evaluate.modules(found)])
+    return canonical([found, reach.evaluation(found)])
 
 
 def layouts(scheme: str, method: str) -> list[dict[str, Any]]:
@@ -147,8 +147,8 @@ def test_what_runs_is_in_the_key(seed: int) -> None:
         assert found["rows"] == rows, cell
         assert found["backend"] == evaluates, cell
         assert sorted(found["serves"].items()) == reads, cell
-        assert f"ptqbench.evaluation.backends.{evaluates.partition('-')[0]}" in evaluate.modules(found)
-        assert {row["format"] for row in rows} <= {name.rpartition(".")[2] for name in choice.modules(found)}
+        assert f"ptqbench.evaluation.backends.{evaluates.partition('-')[0]}" in reach.evaluation(found)
+        assert {row["format"] for row in rows} <= {name.rpartition(".")[2] for name in reach.formats(found)}
 
 
 def test_a_checkpoint_of_a_backend_is_read_by_what_evaluates_there() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from argparse import Namespace
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,16 @@ def test_a_served_suite(served: list[str], tmp_path: Path) -> None:
     log = (tmp_path / "server.log").read_text()
     assert "'--told', 'by-the-table'" in log
     assert nothing_left(tmp_path)
+
+
+def test_a_servers_environment_is_in_the_key_where_a_server_runs(chain, tmp_path: Path) -> None:
+    """Not where the choice table gives the suite to transformers, whatever was asked."""
+    marker = fake_environment(tmp_path / "environment")
+    config = {**deepcopy(chain.config), "backend": "vllm-cpu"}
+    for model_type, inputs in (("llama", {"checkpoint", "server"}), ("mamba", {"checkpoint"})):
+        asks = spec.evaluate_spec(config, *CELL, "ppl", model_type)
+        args = Namespace(spec=asks, checkpoint=chain.packed, reference=None, server=marker)
+        assert set(evaluate.what_made(args)["inputs"]) == inputs
 
 
 @pytest.mark.parametrize("mode", ["dies-loading", "lacks-tensor", "out-of-memory", "dies-in-use", "port-taken"])

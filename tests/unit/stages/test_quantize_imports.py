@@ -9,7 +9,8 @@ import sys
 import pytest
 from clone import REPOSITORY
 
-from ptqbench.recipe import modules, normalize
+from ptqbench.reach import members_of
+from ptqbench.recipe import normalize
 
 RECIPES = {
     "gptq": {"rounding": "gptq"},
@@ -24,7 +25,7 @@ LOADED = ["ptqbench.stages.quantize", "ptqbench.drive.cell", "ptqbench.models.sh
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_transformers(name: str) -> None:
-    needed = [*LOADED, *modules(normalize(name, RECIPES[name]))]
+    needed = [*LOADED, *members_of(normalize(name, RECIPES[name]))]
     found = subprocess.run(
         [sys.executable, "-c", f"import {', '.join(needed)}, sys; print('transformers' in sys.modules)"],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},

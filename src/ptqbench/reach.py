@@ -1,0 +1,60 @@
+"""The modules that a stage reaches by a name in its spec: invisible to the import graph, and part of its cache key.
+
+The plan and the stage itself ask here, so that what is planned by is what is stored. Imports no more than it must:
+every stage's key has this file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptqbench.members import FOLDERS, module
+
+PROPAGATE, MIXED = "ptqbench.drive.propagate", "ptqbench.drive.mixed"
+RUN_MODELS = ("statistics", "reference", "quantize", "export", "diagnose")  # by an adapter
+
+
+def roots(stage: str, spec: dict[str, Any], adapter: str | None = None) -> list[str]:
+    """The module of a stage and those that it imports by name: where its fingerprint begins.
+
+    ``adapter`` is the model's; None for one of the hub that nothing was made of yet.
+    """
+    found = [f"ptqbench.stages.{stage}"]
+    if adapter and stage in RUN_MODELS:
+        found.append(f"ptqbench.models.adapters.{adapter}")
+    if stage == "statistics":
+        found += [f"ptqbench.statistics.{name}" for name in spec["statistics"]]
+    if stage in ("quantize", "diagnose"):
+        found += members_of(spec["method"])
+    if stage == "quantize":
+        found += drivers(spec["method"], spec["scheme"])
+    if stage == "export":
+        found += formats(spec)
+    if stage == "evaluate":
+        found += evaluation(spec)
+    return found
+
+
+def members_of(recipe: dict[str, Any]) -> list[str]:
+    """The modules of a recipe's members."""
+    named = [("transform", member) for member in recipe["transform"]]
+    named += [(stage, recipe[stage]) for stage in ("range", "rounding") if recipe[stage]]
+    return sorted(module(FOLDERS[stage], member["name"]) for stage, member in named)
+
+
+def drivers(recipe: dict[str, Any], scheme: dict[str, Any]) -> list[str]:
+    """What quantizes a cell besides ``drive.cell``: only cells that need it reach it."""
+    found = [PROPAGATE] if recipe["propagate"] else []
+    return [*found, MIXED] if scheme["bits"] == "mixed" else found
+
+
+def formats(cell: dict[str, Any]) -> list[str]:
+    """What an export may write, from its spec; nothing for the float model."""
+    names = {row["format"] for row in cell["rows"]} | {"dense"} if "rows" in cell else set()
+    return sorted(f"ptqbench.formats.{name}" for name in names)
+
+
+def evaluation(spec: dict[str, Any]) -> list[str]:
+    """The kind of suite, and the backend that runs it."""
+    backend = spec["backend"].partition("-")[0]
+    return [f"ptqbench.evaluation.{spec['suite']['kind']}", f"ptqbench.evaluation.backends.{backend}"]
