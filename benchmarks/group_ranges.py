@@ -25,8 +25,9 @@ from ptqbench.manifest import load
 from ptqbench.methods.composition import made
 from ptqbench.methods.problem import Problem
 from ptqbench.models.checkpoint import Checkpoint
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import Grid
-from ptqbench.recipe import normalize
+from ptqbench.recipe import Member
 
 BLOCK, DAMP = 128, 0.01
 GRIDS = {
@@ -63,7 +64,7 @@ def loss(problem: Problem, block: int) -> float:
 
 def compare(weight: Tensor, hessian: Tensor, grid: Grid, chosen: str) -> tuple[float, float, float]:
     """The losses of ``given``, ``block`` and ``current``: in plain GPTQ they differ by the size of its blocks alone."""
-    problem = Problem(weight.double(), hessian.double(), grid, made("ranges", {"name": chosen}).bounds)
+    problem = Problem(weight.double(), hessian.double(), grid, made("ranges", Member(chosen)).bounds)
     width = grid.width(len(hessian))
     given, block, current = (loss(problem, size) for size in (len(hessian), max(BLOCK, width), width))
     return given, block, current

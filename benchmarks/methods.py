@@ -21,7 +21,7 @@ import yaml
 
 from ptqbench import spec
 from ptqbench.manifest import canonical, load, versions
-from ptqbench.recipe import strategy
+from ptqbench.recipe import Recipe
 from ptqbench.records import Codes
 
 MODEL, CALIBRATION = "pocket-llama", "wikitext2"
@@ -42,11 +42,11 @@ def measure(config: dict, method: str, scheme: str, threads: int) -> dict:
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         made = load(out, Codes)
-    recipe = wanted["method"]
+    recipe = Recipe.of(wanted["method"])
     return {
         "method": method,
-        "strategy": " + ".join(strategy(recipe)) or "-",
-        "forward_passes": "propagated" if recipe["propagate"] else "none",
+        "strategy": " + ".join(recipe.strategy) or "-",
+        "forward_passes": "propagated" if recipe.propagate else "none",
         "scheme": scheme,
         "seconds": round(made["seconds"], 2),
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),

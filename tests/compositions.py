@@ -8,7 +8,7 @@ from typing import Any
 
 from ptqbench.errors import UserError
 from ptqbench.members import members
-from ptqbench.recipe import ACTIVATIONS, normalize
+from ptqbench.normalize import ACTIVATIONS, normalize
 
 CHEAP: dict[str, dict[str, Any]] = {
     "magr": {"iterations": 30},
@@ -47,9 +47,9 @@ def refusal(method: Method) -> str | None:
 def parts(method: Method) -> set[tuple[str, str]]:
     """What a method is composed of: every pair of its members is to be covered."""
     recipe = normalize("m", method)
-    names = {(f"transform {place}", member["name"]) for place, member in enumerate(recipe["transform"])}
-    names |= {(stage, recipe[stage]["name"]) for stage in ("range", "rounding")}
-    return names | {("propagate", str(recipe["propagate"]))}
+    names = {(f"transform {place}", member.name) for place, member in enumerate(recipe.transforms)}
+    names |= {("range", recipe.range.name), ("rounding", recipe.rounding.name)}
+    return names | {("propagate", str(recipe.propagate))}
 
 
 def pairwise(found: list[Method]) -> list[Method]:

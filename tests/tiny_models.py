@@ -24,9 +24,9 @@ from ptqbench.models.sight import image_tokens
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.models.stream import advance
 from ptqbench.models.vila import Vila
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import Grid
 from ptqbench.pocket import vision
-from ptqbench.recipe import normalize
 
 VOCAB, HIDDEN = 97, 64
 STATISTICS = ("hessian", "magnitude", "moments")

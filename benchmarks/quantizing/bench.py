@@ -18,9 +18,9 @@ from ptqbench.drive.records import unsound
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import collect_blocks
 from ptqbench.models.skeleton import Skeleton
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import Grid
 from ptqbench.pipeline import Download
-from ptqbench.recipe import normalize
 from ptqbench.stages.common import write
 from quantizing.clock import peak, stage_times, sync
 from quantizing.shapes import SHAPES, make_model

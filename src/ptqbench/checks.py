@@ -15,7 +15,8 @@ from ptqbench.model_checks import read_tokenizer
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.headers import read_config
 from ptqbench.models.parts import parts
-from ptqbench.recipe import normalize, traits
+from ptqbench.normalize import normalize
+from ptqbench.recipe import Recipe
 from ptqbench.task_checks import check_tasks
 
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
@@ -85,9 +86,9 @@ def check_scheme(name: str, scheme: dict[str, Any]) -> None:
         raise UserError(f"{where}.budget is {scheme['budget']}: choose one between its choices, {low} and {high}")
 
 
-def check_mixed(name: str, method: str, recipe: dict[str, Any]) -> None:
+def check_mixed(name: str, method: str, recipe: Recipe) -> None:
     """Widths are chosen from shared statistics, so a method that propagates cannot have them."""
-    if recipe["propagate"]:
+    if recipe.propagate:
         raise UserError(
             f"config: schemes.{name}.bits is 'mixed', and method '{method}' propagates: give it a scheme of one width"
         )
@@ -98,9 +99,9 @@ def check_scatter(parts: int, cell: tuple[str, ...], config: dict[str, Any]) -> 
     if parts == 1 or cell[2] == spec.FLOAT_METHOD:
         return
     where, recipe = f"config: scatter is {parts}", normalize(cell[2], config["methods"][cell[2]])
-    if recipe["propagate"]:
+    if recipe.propagate:
         raise UserError(f"{where}, and method '{cell[2]}' propagates from block to block: remove scatter or the method")
-    if not all(trait.get("SCATTERS", True) for trait in traits(recipe)):
+    if not all(trait.get("SCATTERS", True) for trait in recipe.traits):
         raise UserError(f"{where}, and method '{cell[2]}' learns on the whole model: remove scatter or the method")
     if config["schemes"][cell[3]]["bits"] == "mixed":
         raise UserError(f"{where}, and scheme '{cell[3]}' chooses widths for all blocks: remove scatter or the scheme")

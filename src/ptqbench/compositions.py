@@ -11,8 +11,9 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ptqbench.errors import UserError
-from ptqbench.members import members
+from ptqbench.members import FOLDERS, members
 from ptqbench.models.adapter import Adapter
+from ptqbench.recipe import Member, Recipe
 
 FACTS = {
     "model_basis": "the model's own basis",
@@ -27,6 +28,7 @@ FACTS = {
 }
 Settings = dict[str, dict[str, Any]]
 
+STAGES = {folder: stage for stage, folder in FOLDERS.items()}
 OF_MODELS = ("folded_scales", "rms_norms", "text")  # facts that a model may lack
 NEEDS: dict[str, Settings] = {"int8": {"plain_linears": {}, "folded_scales": {}}}  # of activations, which are no files
 
@@ -40,17 +42,15 @@ class Act(NamedTuple):
     breaks: Settings
 
 
-def acts(recipe: dict[str, Any]) -> list[Act]:
+def acts(recipe: Recipe) -> list[Act]:
     """The members of a normalized recipe in the order in which they act."""
-    found = [_act("transform", "transforms", member) for member in recipe["transform"]]
-    found += [_act("range", "ranges", recipe["range"]), _act("rounding", "rounding", recipe["rounding"])]
-    activations = recipe["activations"]
-    return [*found, Act("activations", activations, tuple(NEEDS.get(activations, ())), {})]
+    found = [_act(STAGES[folder], folder, member) for folder, member in recipe.members]
+    return [*found, Act("activations", recipe.activations, tuple(NEEDS.get(recipe.activations, ())), {})]
 
 
-def check(recipe: dict[str, Any], where: str) -> None:
+def check(recipe: Recipe, where: str) -> None:
     """Refuse a recipe whose members do not fit together; ``where`` is the method's config key."""
-    names = [member["name"] for member in recipe["transform"]]
+    names = [member.name for member in recipe.transforms]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{where}.transform names '{name}' twice: name each only once")
@@ -65,7 +65,7 @@ def check(recipe: dict[str, Any], where: str) -> None:
         broken |= dict.fromkeys(act.breaks, act)
 
 
-def check_model(recipe: dict[str, Any], where: str, model: str, lacks: Collection[str]) -> None:
+def check_model(recipe: Recipe, where: str, model: str, lacks: Collection[str]) -> None:
     """Refuse a recipe on a model that lacks some of the facts :data:`OF_MODELS`.
 
     Where some inputs have no producer, scales fold until a member scales those.
@@ -92,20 +92,20 @@ def lacks(adapter: Adapter, settings: dict[str, Any]) -> set[str]:
     return {fact for fact, is_absent in absent.items() if is_absent}
 
 
-def special(recipe: dict[str, Any], lacks: Collection[str]) -> str | None:
+def special(recipe: Recipe, lacks: Collection[str]) -> str | None:
     """The member after which no packed format holds the linears of a model that lacks these facts; None if all do."""
     breakers = [act for act in acts(recipe) for fact in act.breaks if fact == "plain_linears" or fact in lacks]
     return breakers[0].name if breakers else None
 
 
-def _act(stage: str, folder: str, member: dict[str, Any]) -> Act:
-    declared = members(folder)[member["name"]]
+def _act(stage: str, folder: str, member: Member) -> Act:
+    declared = members(folder)[member.name]
     needs, breaks = (_holding(declared.get(key, {}), member) for key in ("NEEDS", "BREAKS"))
-    return Act(stage, member["name"], tuple(needs), breaks)
+    return Act(stage, member.name, tuple(needs), breaks)
 
 
-def _holding(facts: Settings, member: dict[str, Any]) -> Settings:
-    return {fact: settings for fact, settings in facts.items() if settings.items() <= member.items()}
+def _holding(facts: Settings, member: Member) -> Settings:
+    return {fact: settings for fact, settings in facts.items() if member.has(settings)}
 
 
 def _remedy(act: Act, breaker: Act, fact: str) -> str:

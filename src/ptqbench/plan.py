@@ -29,7 +29,7 @@ from ptqbench.model_checks import check_context, check_groups, read_shapes
 from ptqbench.models.adapter import adapter_name
 from ptqbench.models.files import model_files
 from ptqbench.models.headers import model_type, read_config
-from ptqbench.recipe import normalize
+from ptqbench.normalize import normalize
 from ptqbench.records import Codes, Diagnosis, Model, Packed, Planned, Reference, Result, Statistics, Tokens
 from ptqbench.sealed import withdrawn
 from ptqbench.serving_checks import check_serving

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ptqbench.members import FOLDERS, module
+from ptqbench.recipe import Recipe
 
 PROPAGATE, MIXED = "ptqbench.drive.propagate", "ptqbench.drive.mixed"
 RUN_MODELS = ("statistics", "reference", "quantize", "export", "diagnose")  # by an adapter
@@ -25,9 +25,9 @@ def roots(stage: str, spec: dict[str, Any], adapter: str | None = None) -> list[
     if stage == "statistics":
         found += [f"ptqbench.statistics.{name}" for name in spec["statistics"]]
     if stage in ("quantize", "diagnose"):
-        found += members_of(spec["method"])
+        found += Recipe.of(spec["method"]).modules
     if stage == "quantize":
-        found += drivers(spec["method"], spec["scheme"])
+        found += drivers(Recipe.of(spec["method"]), spec["scheme"])
     if stage == "export":
         found += formats(spec)
     if stage == "evaluate":
@@ -35,16 +35,9 @@ def roots(stage: str, spec: dict[str, Any], adapter: str | None = None) -> list[
     return found
 
 
-def members_of(recipe: dict[str, Any]) -> list[str]:
-    """The modules of a recipe's members."""
-    named = [("transform", member) for member in recipe["transform"]]
-    named += [(stage, recipe[stage]) for stage in ("range", "rounding") if recipe[stage]]
-    return sorted(module(FOLDERS[stage], member["name"]) for stage, member in named)
-
-
-def drivers(recipe: dict[str, Any], scheme: dict[str, Any]) -> list[str]:
+def drivers(recipe: Recipe, scheme: dict[str, Any]) -> list[str]:
     """What quantizes a cell besides ``drive.cell``: only cells that need it reach it."""
-    found = [PROPAGATE] if recipe["propagate"] else []
+    found = [PROPAGATE] if recipe.propagate else []
     return [*found, MIXED] if scheme["bits"] == "mixed" else found
 
 

@@ -7,9 +7,11 @@ cell's own name, and so its artifacts. Without torch.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ptqbench.recipe import normalize
+from ptqbench.normalize import normalize
+from ptqbench.recipe import Member, Recipe
 
 MARK, ALL = "@seed", "@seeds"  # no name of a config has an @
 KEY = "cell_seed"  # of a derived set: what every seed of its cells is
@@ -42,8 +44,8 @@ def calibration_of(config: Config, calibration: str, method: str, seed: int | No
     """The set of a cell with a seed: the config's own where that cell has the seed anyway."""
     if seed is None:
         return calibration
-    members = _members(normalize(method, config["methods"][method]))
-    own = {config["calibration"][calibration].get("seed", 0), *(m["seed"] for m in members if "seed" in m)}
+    settings = [member.parameters for _, member in normalize(method, config["methods"][method]).members]
+    own = {config["calibration"][calibration].get("seed", 0), *(one["seed"] for one in settings if "seed" in one)}
     return calibration if own == {seed} else f"{calibration}{MARK}{seed}"
 
 
@@ -52,17 +54,15 @@ def settings(calibration: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in calibration.items() if key != KEY}
 
 
-def seeded(recipe: dict[str, Any], seed: int | None) -> dict[str, Any]:
+def seeded(recipe: Recipe, seed: int | None) -> Recipe:
     """A recipe whose members have the seed, where they take one."""
     if seed is None:
         return recipe
 
-    def with_seed(member: dict[str, Any]) -> dict[str, Any]:
-        return {**member, "seed": seed} if "seed" in member else member
+    def with_seed(member: Member) -> Member:
+        return (
+            replace(member, parameters={**member.parameters, "seed": seed}) if "seed" in member.parameters else member
+        )
 
-    stages = {stage: with_seed(recipe[stage]) for stage in ("range", "rounding")}
-    return {**recipe, "transform": [with_seed(member) for member in recipe["transform"]], **stages}
-
-
-def _members(recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*recipe["transform"], recipe["range"], recipe["rounding"]]
+    transforms = tuple(map(with_seed, recipe.transforms))
+    return replace(recipe, transforms=transforms, range=with_seed(recipe.range), rounding=with_seed(recipe.rounding))

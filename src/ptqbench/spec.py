@@ -9,13 +9,15 @@ from ptqbench.data.hub import revisions
 from ptqbench.formats.choice import candidates, served
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
-from ptqbench.recipe import FLOAT, normalize
+from ptqbench.normalize import normalize
+from ptqbench.recipe import Recipe
 from ptqbench.seeds import KEY, base, seeded
 from ptqbench.seeds import settings as own_settings
 
 Config = dict[str, Any]
 BESIDE = ("family", "gpus")  # of a model: nothing that is made of it depends on them
 FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "float", "none"
+FLOAT: dict[str, Any] = {"transform": [], "range": None, "rounding": None, "activations": "none", "propagate": False}
 HELD_OUT = {"windows": 16, "length": 256}
 WINDOWS = ("corpora", "window", "limit", "batch_size")  # what of a suite the float model's predictions depend on
 GRID = {"group_size": -1, "symmetric": False}
@@ -69,12 +71,12 @@ def quantize_spec(config: Config, model: str, calibration: str, method: str, sch
         }
     return {
         **calibration_spec(config, model, calibration),
-        "method": {"name": method, **recipe(config, calibration, method)},
+        "method": {"name": method, **recipe(config, calibration, method).as_json()},
         "scheme": {"name": scheme, **_grid(config, scheme)},
     }
 
 
-def recipe(config: Config, calibration: str, method: str) -> dict[str, Any]:
+def recipe(config: Config, calibration: str, method: str) -> Recipe:
     """A method's recipe in a cell, with the cell's seed if it has one of its own."""
     return seeded(normalize(method, config["methods"][method]), config["calibration"][calibration].get(KEY))
 

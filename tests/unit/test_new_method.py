@@ -25,7 +25,7 @@ from pathlib import Path
 import compositions, yaml
 from ptqbench.__main__ import main
 from ptqbench.plan import Plan
-from ptqbench.recipe import normalize, strategy
+from ptqbench.normalize import normalize
 main(["methods"])
 config = yaml.safe_load(Path("config.yaml").read_text())
 added = yaml.safe_load(sys.stdin.read())
@@ -33,7 +33,7 @@ plan = Plan({**config, "backend": "transformers", "methods": config["methods"] |
              "grid": added["grid"]}, workflow=Path("."))
 composed = [method for method in compositions.methods() if not method["transform"]]
 print(json.dumps({
-    "strategies": {name: strategy(normalize(name, method)) for name, method in added["methods"].items()},
+    "strategies": {name: normalize(name, method).strategy for name, method in added["methods"].items()},
     "outputs": [str(path) for path in plan.outputs(Path("results"))],
     "composed": sorted({str(method["rounding"]) for method in composed}),
 }))

@@ -17,7 +17,7 @@ from soak import SOAK, count
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.errors import LONGEST, UserError
-from ptqbench.members import members
+from ptqbench.members import FOLDERS, members
 from ptqbench.methods.composition import made
 from ptqbench.methods.contracts import (
     BlockTransform,
@@ -29,8 +29,9 @@ from ptqbench.methods.contracts import (
     WeightTransform,
 )
 from ptqbench.models.skeleton import Skeleton
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import scheme_grid
-from ptqbench.recipe import FOLDERS, normalize
+from ptqbench.recipe import Member
 
 CONTRACTS = {
     "transform": (BlockTransform, SiteTransform, StreamTransform, WeightTransform),
@@ -64,7 +65,7 @@ def refusal(stage: str, name: str, key: str, value: Any) -> str | None:
 @pytest.mark.parametrize(("stage", "name"), MEMBERS)
 def test_the_planner_reads_what_the_code_has(stage: str, name: str) -> None:
     declared = members(FOLDERS[stage])[name]
-    member = made(FOLDERS[stage], {"name": name})
+    member = made(FOLDERS[stage], Member(name))
     assert isinstance(member, CONTRACTS[stage])
     assert {field.name: field.default for field in dataclasses.fields(member)} == declared["DEFAULTS"]
     assert list(declared["PARAMETERS"]) == list(declared["DEFAULTS"])
@@ -134,11 +135,11 @@ def test_whatever_is_accepted_runs(model: tuple[Path, Path]) -> None:
         chosen = {stage: {name: {**CHEAP.get(name, {}), key: value}}}
         if stage != "rounding":
             chosen["rounding"] = "gptq"
-        grid = scheme_grid({"bits": 3, "group_size": 32, "symmetric": False}, normalize("m", chosen))
+        grid = scheme_grid({"bits": 3, "group_size": 32, "symmetric": False}, normalize("m", chosen).as_json())
         cell = make_cell(*model, chosen, grid)
         with torch.no_grad():
             skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
-            blocks = cell.propagated(skeleton, 3) if cell.recipe["propagate"] else cell.blocks()
+            blocks = cell.propagated(skeleton, 3) if cell.recipe.propagate else cell.blocks()
             for block, _ in blocks:
                 assert all(torch.isfinite(linear.dequantize()).all() for linear in block.linears.values()), chosen
     assert len(cases) > (100 if SOAK else 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ptqbench.recipe import normalize, strategy
+from ptqbench.normalize import normalize
 
 REPOSITORY = Path(__file__).parents[2]
 PRESETS = REPOSITORY / "workflow/presets"
@@ -52,10 +53,10 @@ def test_a_rotation_with_a_searched_range_has_its_twin_without_one_in_the_same_g
     asked = evaluations(config)
     for method, *cell in sorted(asked):
         recipe = recipes[method]
-        rotates = "rotation" in strategy({**recipe, "range": None, "rounding": None})
-        if recipe["range"]["name"] != SEARCHED or not rotates:
+        rotates = any(member.name.startswith("rotation") for member in recipe.transforms)
+        if recipe.range.name != SEARCHED or not rotates:
             continue
-        wanted = {**recipe, "transform": []}
+        wanted = replace(recipe, transforms=())
         twins = [other for other, own in recipes.items() if own == wanted]
         assert any((twin, *cell) in asked for twin in twins), f"{name}: {method} on {cell} has no twin of {wanted}"
 

@@ -129,7 +129,7 @@ EDITS: dict[str, dict[str, set[str]]] = {
     "commands/run": {},
     "plan": {},
     "compositions": {"report": ONCE},
-    "recipe": {"report": ONCE},
+    "normalize": {"report": ONCE},
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
-from clone import config
+import yaml
+from clone import REPOSITORY, config
 
 from ptqbench import spec
 from ptqbench.manifest import canonical
@@ -54,6 +56,24 @@ def test_a_change_reaches_its_stage_and_all_after_it(keys: tuple[str, ...], valu
     stages = list(before)
     stale = stages[stages.index(first) :] if first else []
     assert [stage for stage, found in specs(changed).items() if found != before[stage]] == stale
+
+
+STORED = {
+    "rtn": "130a821bda52",
+    "quip": "5e9a3208c8fd",
+    "quarot+gptq-propagated": "486297fd26bb",
+    "omniquant": "5ce811309dc4",
+    "float": "434be7578bff",
+}
+
+
+@pytest.mark.parametrize("method", STORED)
+def test_the_keys_of_the_default_config_are_those_of_before(method: str) -> None:
+    """A key that moves without need makes everybody's cells anew."""
+    default = {**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "backend": "transformers"}
+    names = ("none", "float", "float") if method == "float" else ("wikitext2", method, "w3g128")
+    key = canonical(spec.evaluate_spec(default, "pocket-llama", *names, "perplexity", "llama"))
+    assert hashlib.sha256(key.encode()).hexdigest()[:12] == STORED[method]
 
 
 def test_the_baseline_depends_on_the_model_alone() -> None:

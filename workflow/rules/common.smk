@@ -20,10 +20,10 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.formats import choice
 from ptqbench.locks import enter
 from ptqbench.manifest import canonical
+from ptqbench.normalize import normalize
 from ptqbench.plan import Cell, Plan
 from ptqbench.places import check_folders
 from ptqbench.reach import roots
-from ptqbench.recipe import normalize, reads_statistics
 from ptqbench.records import Planned
 from ptqbench.reporting.names import diagnosis_pages
 from ptqbench.sealed import write
@@ -224,7 +224,7 @@ def statistics_of(wildcards):
     """The statistics that a cell reads: none where it makes its own behind the quantized prefix."""
     recipe = normalize(wildcards.method, config["methods"][wildcards.method])
     mixed = config["schemes"][wildcards.scheme]["bits"] == "mixed"
-    if not (mixed or reads_statistics(recipe)):
+    if not (mixed or recipe.reads_statistics):
         return []
     return (
         f"{RESULTS}/statistics/{wildcards.model}/{wildcards.calibration}/manifest.json"

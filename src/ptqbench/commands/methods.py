@@ -22,7 +22,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     """What it prints."""
     from ptqbench.drafts import flow, known_methods
     from ptqbench.members import FOLDERS, members
-    from ptqbench.recipe import normalize, strategy
+    from ptqbench.normalize import normalize
     from ptqbench.words import columns
 
     rows = [("stage", "member", "strategy", "parameters and their defaults")]
@@ -33,7 +33,7 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
     yield ""
     composed = [("method", "strategies", "composition")]
     for name, method in known_methods().items():
-        classes = " + ".join(strategy(normalize(name, method))) or "-"
+        classes = " + ".join(normalize(name, method).strategy) or "-"
         composed.append((name, classes, flow(method)))
     yield from columns(composed)
 

@@ -23,6 +23,7 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.shown import Calibration
 from ptqbench.numbers.grid import Grid
 from ptqbench.pipeline import ahead, received, upload
+from ptqbench.recipe import Recipe
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Cell:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        recipe: dict[str, Any],
+        recipe: Recipe,
         grid: Grid,
         statistics: Path,
         device: torch.device,

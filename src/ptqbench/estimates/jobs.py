@@ -13,6 +13,7 @@ from ptqbench.estimates.needs import Host, Need
 from ptqbench.estimates.sizes import Size, size_of
 from ptqbench.manifest import NAME
 from ptqbench.plan import Cell, Plan
+from ptqbench.recipe import Recipe
 
 RULES = ("prepare", "calibrate", "statistics", "reference", "quantize", "export", "evaluate")
 
@@ -57,7 +58,8 @@ def jobs(plan: Plan, results: Path, host: Host, known: dict[str, Size]) -> Itera
             yield Job("reference", model, "", results / "reference" / model / suite / NAME, need)
     for cell in dict.fromkeys(map(plan.codes, quantized)):
         made = spec.quantize_spec(plan.config, *cell)
-        need = needs.quantize(known[cell.model], host, made["method"], made["scheme"], _tokens(plan, cell.calibration))
+        recipe, tokens = Recipe.of(made["method"]), _tokens(plan, cell.calibration)
+        need = needs.quantize(known[cell.model], host, recipe, made["scheme"], tokens)
         yield Job("quantize", cell.model, cell.method, results / "quantized" / cell.path / NAME, need)
     for cell in cells:
         need = _export(plan, cell, results, host, known[cell.model])
@@ -84,5 +86,5 @@ def _export(plan: Plan, cell: Cell, results: Path, host: Host, size: Size) -> Ne
     if cell.method == spec.FLOAT_METHOD:
         return Need(host.start, host=needs.BARE)
     made = spec.export_spec(plan.config, *cell, plan.model_type(cell.model, results))
-    turned = any(member["name"].startswith("rotation") for member in made["method"]["transform"])
+    turned = needs.turns(Recipe.of(made["method"]))
     return needs.export(size, host, made["scheme"], made["rows"][0]["format"], turned and size.tied)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptqbench.estimates.sizes import Size
-from ptqbench.recipe import member_list, reads_statistics
+from ptqbench.recipe import Recipe
 
 FLOAT = 4  # bytes
 BATCH = 8  # sequences, or windows, of a forward pass
@@ -96,10 +96,10 @@ def block_run(size: Size, machine: Host, tokens: int) -> float:
     return weights + itemsize * (tokens * size.hidden + min(tokens, batch) * (3 * size.widest + 4 * size.hidden))
 
 
-def quantize(size: Size, machine: Host, recipe: dict[str, Any], scheme: dict[str, Any], tokens: int) -> Need:
+def quantize(size: Size, machine: Host, recipe: Recipe, scheme: dict[str, Any], tokens: int) -> Need:
     """Rounding every block, and whatever its members run the model for."""
     rounded = sum(math.prod(shape) * site.channels for site in size.sites for shape in site.linears)
-    factored = 2 * sum(site.channels**3 for site in size.sites) if reads_statistics(recipe) else 0
+    factored = 2 * sum(site.channels**3 for site in size.sites) if recipe.reads_statistics else 0
     runs = passes(recipe) + (4.0 if scheme["bits"] == "mixed" else 0.0)
     work = FLOAT * (3.2 * size.block_elements + 3.2 * size.widest**2)
     if runs:
@@ -111,14 +111,14 @@ def quantize(size: Size, machine: Host, recipe: dict[str, Any], scheme: dict[str
     return on_device(machine, machine.start, imported, work, disk=left, operations=operations, moved=moved)
 
 
-def codes(size: Size, recipe: dict[str, Any], scheme: dict[str, Any]) -> float:
+def codes(size: Size, recipe: Recipe, scheme: dict[str, Any]) -> float:
     """Bytes of a cell's codes as the chain stores them: bit streams, float32 scales and a byte of each zero-point."""
     bits, group = width(scheme), scheme["group_size"]
     found = 0.0
     for site in size.sites:
         for m, n in site.linears:
             found += FLOAT * m * math.ceil(n * bits / 32) + m * (n // group if group > 0 else 1) * (FLOAT + 1)
-    turned = any(member["name"].startswith("rotation") for member in recipe["transform"])
+    turned = turns(recipe)
     return found + (FLOAT * size.outside if turned else 0)
 
 
@@ -183,10 +183,15 @@ def forward(size: Size, tokens: int) -> float:
     return 2.0 * size.linears * tokens
 
 
-def passes(recipe: dict[str, Any]) -> float:
+def turns(recipe: Recipe) -> bool:
+    """Whether a rotation of the residual stream may untie a model's head."""
+    return any(member.name.startswith("rotation") for member in recipe.transforms)
+
+
+def passes(recipe: Recipe) -> float:
     """Runs of the model over the calibration tokens that quantizing takes."""
-    trained = sum(PASSES.get(member["name"], 0.0) for _, member in member_list(recipe))
-    return trained + (PROPAGATED if recipe["propagate"] else 0.0)
+    trained = sum(PASSES.get(member.name, 0.0) for _, member in recipe.members)
+    return trained + (PROPAGATED if recipe.propagate else 0.0)
 
 
 def width(scheme: dict[str, Any]) -> float:

@@ -15,6 +15,7 @@ from ptqbench.methods.problem import Problem
 from ptqbench.methods.state import BlockState
 from ptqbench.models.adapter import Site
 from ptqbench.numbers.grid import Grid
+from ptqbench.recipe import Member, Recipe
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Composition:
     rounding: Rounding
 
     @classmethod
-    def of(cls, recipe: dict[str, Any]) -> Composition:
+    def of(cls, recipe: Recipe) -> Composition:
         """From a normalized recipe."""
-        transforms = tuple(made("transforms", settings) for settings in recipe["transform"])
-        return cls(transforms, made("ranges", recipe["range"]), made("rounding", recipe["rounding"]))
+        transforms = tuple(made("transforms", member) for member in recipe.transforms)
+        return cls(transforms, made("ranges", recipe.range), made("rounding", recipe.rounding))
 
     def basis(self, state: BlockState, site: Site) -> SiteBasis:
         """The basis that the transforms choose for a site, after scales that folded nowhere."""
@@ -66,11 +67,10 @@ class Composition:
         return next((one for one in (self.range, self.rounding) if isinstance(one, Learner)), None)
 
 
-def made(folder: str, settings: dict[str, Any]) -> Any:
+def made(folder: str, member: Member) -> Any:
     """A member with its parameters."""
-    parameters = {key: value for key, value in settings.items() if key != "name"}
-    name = settings["name"]
-    return getattr(importlib.import_module(module(folder, name)), class_name(name))(**parameters)
+    found = importlib.import_module(module(folder, member.name))
+    return getattr(found, class_name(member.name))(**member.parameters)
 
 
 def name_of(member: object) -> str:

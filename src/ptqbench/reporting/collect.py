@@ -13,7 +13,7 @@ from ptqbench.formats.layout import Layout
 from ptqbench.manifest import NAME, read_result
 from ptqbench.members import members
 from ptqbench.places import checkpoint_folder
-from ptqbench.recipe import strategy
+from ptqbench.recipe import Member, Recipe
 from ptqbench.records import Packed
 from ptqbench.reporting.scores import CellKey, identifier
 from ptqbench.reporting.tables import KEY
@@ -208,7 +208,6 @@ def _cell_row(cell: CellKey, spec: dict[str, Any], record: dict[str, Any]) -> di
     row: dict[str, Any] = dict(zip(KEY, cell, strict=True))
     bits = spec["scheme"]["bits"]
     row |= {"bits": None if bits == "mixed" else bits, "group_size": spec["scheme"]["group_size"]}
-    row |= {"strategy": strategy(spec["method"]), "propagate": spec["method"]["propagate"]}
     row |= {"format": record["format"], "served_bytes": record["weight_bytes"]}
     row |= {"structure": members("models/adapters")[record["adapter"]].get("STRUCTURE", record["adapter"])}
     row |= {"dtype": record["dtype"], "n_parameters": record["n_parameters"], "fallbacks": []}
@@ -216,10 +215,12 @@ def _cell_row(cell: CellKey, spec: dict[str, Any], record: dict[str, Any]) -> di
     row["checkpoint_bits_per_parameter"] = 8 * record["packed_weight_bytes"] / record["n_parameters"]
     if spec["calibration"] is None:
         bits = BITS.get(record["dtype"], 16)
-        return row | {"bits": bits, "bits_per_weight": float(bits)}
-    made = record["quantized"]
+        return row | {"bits": bits, "bits_per_weight": float(bits), "strategy": [], "propagate": False}
+    made, recipe = record["quantized"], Recipe.of(spec["method"])
     return row | {
-        "range": range_of(spec["method"]["range"]),
+        "strategy": recipe.strategy,
+        "propagate": recipe.propagate,
+        "range": range_of(recipe.range),
         "dense": record["reason"] or record.get("dense_part"),
         "bits_per_weight": 8 * made["packed_bytes"] / made["n_weights"],
         "quantize_seconds": made["seconds"],
@@ -230,8 +231,8 @@ def _cell_row(cell: CellKey, spec: dict[str, Any], record: dict[str, Any]) -> di
     }
 
 
-def range_of(member: dict[str, Any]) -> str:
+def range_of(member: Member) -> str:
     """A range's name, with the parameters that are not its defaults."""
-    defaults = members("ranges")[member["name"]].get("DEFAULTS", {})
-    own = [f"{key} {value}" for key, value in member.items() if key != "name" and value != defaults.get(key)]
-    return f"{member['name']} ({', '.join(own)})" if own else str(member["name"])
+    defaults = members("ranges")[member.name].get("DEFAULTS", {})
+    changed = [f"{key} {value}" for key, value in member.parameters.items() if value != defaults.get(key)]
+    return f"{member.name} ({', '.join(changed)})" if changed else member.name

@@ -11,6 +11,7 @@ from ptqbench.fingerprint import fingerprint
 from ptqbench.manifest import begin, finish, key, load, verify
 from ptqbench.places import model_folder, texts
 from ptqbench.reach import roots
+from ptqbench.recipe import Recipe
 from ptqbench.records import Codes, Diagnosis, Model
 from ptqbench.stages.common import Meter, computing, parser
 
@@ -53,13 +54,12 @@ def run(args: Any, device: str) -> dict[str, list[dict[str, Any]]]:
     for manifest in (args.statistics, args.calibration, args.quantized):
         verify(manifest)
     remote = args.spec["model"]["trust_remote_code"]
-    checkpoint, scheme, recipe = Checkpoint(source, remote=remote), args.spec["scheme"], args.spec["method"]
+    checkpoint, recipe = Checkpoint(source, remote=remote), Recipe.of(args.spec["method"])
+    grid = scheme_grid(args.spec["scheme"], args.spec["method"])
     quantized = QuantizedCell(args.quantized, checkpoint)
     calibration = torch.from_numpy(read_tokens(args.calibration.parent / "tokens.parquet")).long()
     torch.set_grad_enabled(False)
-    cell = Cell(
-        checkpoint, recipe, scheme_grid(scheme, recipe), args.statistics.parent, torch.device(device), calibration
-    )
+    cell = Cell(checkpoint, recipe, grid, args.statistics.parent, torch.device(device), calibration)
     cell.rotations = quantized.rotations
     widths = {name.partition("."): bits for name, bits in load(args.quantized, Codes)["widths"].items()}
     cell.widths = {(int(block), site): bits for (block, _, site), bits in widths.items()}

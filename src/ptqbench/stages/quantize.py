@@ -13,6 +13,7 @@ from ptqbench.manifest import Verifier, begin, finish, key, load, verify
 from ptqbench.places import model_folder
 from ptqbench.progress import progress_bar
 from ptqbench.reach import MIXED, PROPAGATE, roots
+from ptqbench.recipe import Recipe
 from ptqbench.records import Codes, Model
 from ptqbench.stages.common import Meter, computing, parser, write
 from ptqbench.stages.parts import gather, span
@@ -57,10 +58,10 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
     cell.check, cell.span = statistics.check, span(args.part[0], args.part[1], cell.n_blocks)
     with torch.enable_grad():
         cell.prepare()
-    recipe, scheme = args.spec["method"], args.spec["scheme"]
+    recipe, scheme = Recipe.of(args.spec["method"]), args.spec["scheme"]
     if scheme["bits"] == "mixed":
         cell.widths = driver(MIXED).best_widths(cell, scheme["choices"], scheme["budget"])
-    blocks = cell.run(args.batch_size) if recipe["propagate"] else cell.blocks()
+    blocks = cell.run(args.batch_size) if recipe.propagate else cell.blocks()
     record: dict[str, Any] = {"layers": [], "transforms": [], "packed_bytes": 0, "n_weights": 0}
     files = []
     with progress_bar("quantize: block", total=len(cell.span)) as bar, Background() as writer:
@@ -71,7 +72,7 @@ def run(args: Any, folder: Path, device: str, statistics: Verifier) -> tuple[lis
             record["transforms"] += notes
             record["packed_bytes"] += sum(packed_bytes(linears) for linears in block.sites().values())
             record["n_weights"] += sum(math.prod(linear.shape) for linear in block.linears.values())
-            bar(1, f"of {recipe['name']} {scheme['name']}")
+            bar(1, f"of {args.spec['method']['name']} {scheme['name']}")
     outside = cell.outside()
     if args.part[0] == 0:
         whole = {OUTSIDE: outside.tensors} | ({ROTATIONS: cell.rotations.state()} if cell.rotations else {})
@@ -93,12 +94,12 @@ def cell_of(args: Any, device: str) -> Any:
 
     source, model = model_folder(args.model, verify(args.model, Model)), args.spec["model"]
     checkpoint = Checkpoint(source, model.get("vision_tower", False), model["trust_remote_code"])
-    recipe, kind = args.spec["method"], Cell
-    if recipe["propagate"]:
+    recipe, kind = Recipe.of(args.spec["method"]), Cell
+    if recipe.propagate:
         kind = driver(PROPAGATE).PropagatedCell
     folders = (args.statistics or Path("none/manifest.json")).parent
     calibration = read_calibration(args.calibration.parent, checkpoint.folder)
-    grid = scheme_grid(args.spec["scheme"], recipe)
+    grid = scheme_grid(args.spec["scheme"], args.spec["method"])
     return kind(checkpoint, recipe, grid, folders, torch.device(device), calibration)
 
 

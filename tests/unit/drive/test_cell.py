@@ -17,8 +17,8 @@ from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.methods.state import BlockState
 from ptqbench.methods.transforms import salience
 from ptqbench.models.skeleton import Skeleton
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import Grid
-from ptqbench.recipe import normalize, reads_statistics
 
 GRID = Grid(3, 32)
 
@@ -116,7 +116,7 @@ def test_propagated_stream_is_the_quantized_model(model: tuple[Path, Path], meth
 
 
 METHODS = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())["methods"]
-OWN = {name: method for name, method in METHODS.items() if not reads_statistics(normalize(name, method))}
+OWN = {name: method for name, method in METHODS.items() if not normalize(name, method).reads_statistics}
 FAST = {"learned": {"epochs": 1}, "signround": {"iterations": 2}}
 
 
@@ -130,7 +130,7 @@ def test_what_reads_statistics() -> None:
     assert {"gptaq", "omniquant", "autoround", "gptq-propagated"} <= set(OWN)
     assert not set(OWN) & {"gptq", "awq", "quip", "spinquant"}
     learned = {"transform": {"rotation": "learned"}, "rounding": "gptq", "propagate": True}
-    assert reads_statistics(normalize("learned", learned)), "before any block is quantized"
+    assert normalize("learned", learned).reads_statistics, "before any block is quantized"
 
 
 def test_propagation_sees_the_quantized_prefix(model: tuple[Path, Path]) -> None:

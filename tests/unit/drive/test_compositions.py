@@ -20,8 +20,8 @@ from ptqbench.drive.cell import Cell
 from ptqbench.drive.site import QuantizedBlock
 from ptqbench.errors import LONGEST
 from ptqbench.models.skeleton import Skeleton
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import scheme_grid
-from ptqbench.recipe import normalize
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def float_model(model: tuple[Path, Path]) -> nn.Module:
 def quantized(model: tuple[Path, Path], method: Method, bits: int) -> tuple[Cell, list[QuantizedBlock]]:
     with torch.enable_grad():
         scheme = {"bits": bits, "group_size": 32, "symmetric": False}
-        cell = make_cell(*model, method, scheme_grid(scheme, normalize("m", method)))
-    if not cell.recipe["propagate"]:
+        cell = make_cell(*model, method, scheme_grid(scheme, normalize("m", method).as_json()))
+    if not cell.recipe.propagate:
         return cell, [block for block, _ in cell.blocks()]
     skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
     return cell, [block for block, _ in cell.propagated(skeleton, 3)]

@@ -17,8 +17,8 @@ from ptqbench.errors import UserError
 from ptqbench.linalg.basis import Basis
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import Grid
-from ptqbench.recipe import normalize
 
 
 def test_a_uniform_cell_between_two_widths_costs_what_lies_between() -> None:

@@ -98,7 +98,7 @@ def test_every_method_of_the_default_config_runs(model: tuple[Path, Path], metho
     recipe = quick(method)
     cell = make_cell(*model, recipe, Grid(8, 32, symmetric="smoothquant" in method))
     with torch.no_grad():
-        if cell.recipe["propagate"]:
+        if cell.recipe.propagate:
             blocks = [b for b, _ in cell.propagated(Skeleton(cell.checkpoint, cell.device, torch.float32), 3)]
         else:
             blocks = [b for b, _ in cell.blocks()]
@@ -179,7 +179,6 @@ def test_little_traffic_shrinks_to_the_prior_and_none_rounds_to_nearest(mixtral:
     assert state.statistics["mlp.0"].prior == pytest.approx(8 / 508)
     torch.linalg.cholesky(state.statistics["mlp_out.1"].hessian)  # of full rank, though 24 tokens are not
 
-    cell.recipe["transform"] = []
     state.nearest_loss = nearest_losses(state, state.sites, grid)
     result = QuantizedBlock()
     for site in state.sites:

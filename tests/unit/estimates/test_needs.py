@@ -25,7 +25,8 @@ from ptqbench.estimates.needs import (
     statistics,
 )
 from ptqbench.estimates.sizes import SiteSize, Size, size_of
-from ptqbench.recipe import normalize
+from ptqbench.normalize import normalize
+from ptqbench.recipe import Recipe
 
 POCKET = size_of(Path(__file__).parents[3] / "resources/models/pocket-llama", "")
 W4: dict[str, Any] = {"bits": 4, "group_size": 128, "symmetric": False}
@@ -45,7 +46,7 @@ def llama(blocks: int) -> Size:
     return Size(2 * parameters, 10**7, 2, parameters, outside, (block,) * blocks, inside, 4096, 128256, 8192, False)
 
 
-def recipe(name: str) -> dict[str, Any]:
+def recipe(name: str) -> Recipe:
     return normalize(name, known_methods()[name])
 
 

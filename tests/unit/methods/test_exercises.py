@@ -15,9 +15,10 @@ from tiny_models import make_cell, make_model, write_statistics
 import ptqbench.methods.ranges
 import ptqbench.methods.rounding
 import ptqbench.methods.transforms
-from ptqbench import members, recipe
+from ptqbench import members
 from ptqbench.errors import UserError
 from ptqbench.models.skeleton import Skeleton
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import Grid
 
 HEAD = """
@@ -122,13 +123,13 @@ def test_each_is_one_file(package: None, tmp_path: Path) -> None:
     for name, method in METHODS.items():
         cell = make_cell(path, statistics, method, Grid(8, 32))
         skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
-        blocks = cell.propagated(skeleton, 3) if cell.recipe["propagate"] else cell.blocks()
+        blocks = cell.propagated(skeleton, 3) if cell.recipe.propagate else cell.blocks()
         records = [record for block, _ in blocks for record in block.records]
         assert min(record["snr_db"] for record in records) > 42, name
-    assert recipe.strategy(recipe.normalize("m", METHODS["a learned range"])) == [
+    assert normalize("m", METHODS["a learned range"]).strategy == [
         "compensation",
         "rotation",
         "optimization",
     ]
     with pytest.raises(UserError, match=r"methods\.m\.rounding\.half\.share"):
-        recipe.normalize("m", {"rounding": {"half": {"share": 2}}})
+        normalize("m", {"rounding": {"half": {"share": 2}}})

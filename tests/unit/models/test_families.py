@@ -41,7 +41,7 @@ def cheap(method: dict[str, Any]) -> dict[str, Any]:
 
 def quantized(cell: PropagatedCell) -> list[QuantizedBlock]:
     with torch.no_grad():
-        if not cell.recipe["propagate"]:
+        if not cell.recipe.propagate:
             return [block for block, _ in cell.blocks()]
         skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
         return [block for block, _ in cell.propagated(skeleton, 3)]

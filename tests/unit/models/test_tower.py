@@ -64,7 +64,7 @@ def cheap(method: dict[str, Any]) -> dict[str, Any]:
 
 def quantized(cell: PropagatedCell) -> list[tuple[QuantizedBlock, list[dict[str, Any]]]]:
     with torch.no_grad():
-        if not cell.recipe["propagate"]:
+        if not cell.recipe.propagate:
             return list(cell.blocks())
         skeleton = Skeleton(cell.checkpoint, torch.device("cpu"), torch.float32)
         return list(cell.propagated(skeleton, 3))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from reference import grid as oracle
 
 from ptqbench.methods.ranges import minmax, mse
+from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid, scheme_grid, storage_scale
-from ptqbench.recipe import normalize
 
 BITS = [2, 3, 4, 8]
 EDGE_ROWS = {
@@ -187,6 +187,6 @@ def test_half_integer_levels_are_symmetric_where_the_integer_ones_are_lopsided()
 
 def test_the_grid_of_a_scheme() -> None:
     scheme = {"group_size": 32, "symmetric": False}
-    recipe = normalize("x", {})
+    recipe = normalize("x", {}).as_json()
     assert scheme_grid({**scheme, "bits": 3}, recipe) == Grid(3, 32)
     assert scheme_grid({**scheme, "bits": "mixed", "choices": [2, 5, 3], "budget": 3}, recipe) == Grid(5, 32)

@@ -15,6 +15,7 @@ from handmade import result as write_result
 from ptqbench.errors import DamagedArtifact, UserError
 from ptqbench.formats.choice import table as choice
 from ptqbench.members import members
+from ptqbench.recipe import Member
 from ptqbench.reporting.collect import (
     CELLS,
     ITEMS,
@@ -157,8 +158,8 @@ def test_layers(tmp_path: Path) -> None:
 
 
 def test_ranges_are_told_with_what_is_not_their_default() -> None:
-    assert range_of({"name": "mse", **members("ranges")["mse"].get("DEFAULTS", {})}) == "mse"
-    assert range_of({**members("ranges")["rms"]["DEFAULTS"], "name": "rms", "reach": 2.4}) == "rms (reach 2.4)"
+    assert range_of(Member("mse", members("ranges")["mse"].get("DEFAULTS", {}))) == "mse"
+    assert range_of(Member("rms", {**members("ranges")["rms"]["DEFAULTS"], "reach": 2.4})) == "rms (reach 2.4)"
 
 
 @pytest.mark.parametrize("backend", SERVERS)

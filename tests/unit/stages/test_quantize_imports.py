@@ -9,8 +9,7 @@ import sys
 import pytest
 from clone import REPOSITORY
 
-from ptqbench.reach import members_of
-from ptqbench.recipe import normalize
+from ptqbench.normalize import normalize
 
 RECIPES = {
     "gptq": {"rounding": "gptq"},
@@ -25,7 +24,7 @@ LOADED = ["ptqbench.stages.quantize", "ptqbench.drive.cell", "ptqbench.models.sh
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_transformers(name: str) -> None:
-    needed = [*LOADED, *members_of(normalize(name, RECIPES[name]))]
+    needed = [*LOADED, *normalize(name, RECIPES[name]).modules]
     found = subprocess.run(
         [sys.executable, "-c", f"import {', '.join(needed)}, sys; print('transformers' in sys.modules)"],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
