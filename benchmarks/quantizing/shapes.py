@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from itertools import product
 from pathlib import Path
@@ -26,8 +27,11 @@ SHAPES: dict[str, tuple[int, dict[str, Any]]] = {  # layers of the whole model, 
 }
 
 
-def make_model(folder: Path, config: dict[str, Any], layers: int, device: torch.device) -> None:
-    """A model folder with normal weights (0.02) and norms of one, bfloat16, one file a block."""
+def make_model(folder: Path, config: dict[str, Any], layers: int, device: torch.device | None) -> None:
+    """A model folder with normal weights (0.02) and norms of one, bfloat16, one file a block.
+
+    Without a device, folders of the same sizes, whose weights are holes in their files: to plan with, and no more.
+    """
     heads = {"num_attention_heads": 32, "num_key_value_heads": 8}
     if config.get("num_attention_heads") == 4:
         heads = {"num_key_value_heads": 2}
@@ -37,16 +41,38 @@ def make_model(folder: Path, config: dict[str, Any], layers: int, device: torch.
         shapes = AutoModelForCausalLM.from_config(made, dtype=torch.bfloat16).state_dict()
     folder.mkdir(parents=True)
     made.save_pretrained(folder)
-    files: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    torch.manual_seed(0)
+    files: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for name, shape in checkpoint_shapes(shapes).items():
-        normal = torch.randn(shape, device=device) * 0.02 if len(shape) > 1 else torch.ones(shape)
         part = name.split(".layers.")[1].split(".")[0] if ".layers." in name else "outside"
-        files[part][name] = normal.to("cpu", torch.bfloat16)
-    index = {name: f"model-{part}.safetensors" for part, tensors in files.items() for name in tensors}
+        files[part][name] = shape
+    torch.manual_seed(0)
     for part, tensors in files.items():
-        save_file(tensors, folder / f"model-{part}.safetensors", metadata={"format": "pt"})
+        file = folder / f"model-{part}.safetensors"
+        if device is None:
+            write_holes(file, tensors)
+        else:
+            weights = {name: random_weight(shape, device) for name, shape in tensors.items()}
+            save_file(weights, file, metadata={"format": "pt"})
+    index = {name: f"model-{part}.safetensors" for part, tensors in files.items() for name in tensors}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+
+
+def random_weight(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """A matrix of normal numbers, or a norm of ones."""
+    made = torch.randn(shape, device=device) * 0.02 if len(shape) > 1 else torch.ones(shape)
+    return made.to("cpu", torch.bfloat16)
+
+
+def write_holes(file: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """A safetensors file with a header, and nothing behind it that takes room on the disk."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
+    written = json.dumps(header).encode()
+    with open(file, "wb") as stream:
+        stream.write(len(written).to_bytes(8, "little") + written)
+        stream.truncate(8 + len(written) + end)
 
 
 def checkpoint_shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

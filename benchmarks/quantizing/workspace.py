@@ -41,9 +41,9 @@ def make_workspace(folder: Path, shape: str, layers: int, device: str, words: in
     write_text(folder / "text.txt", words)
 
 
-def write_model(folder: Path, shape: str, layers: int, device: str) -> None:
-    """Random weights, and a tokenizer with a word for each token."""
-    make_model(folder, SHAPES[shape][1], layers, torch.device(device))
+def write_model(folder: Path, shape: str, layers: int, device: str | None) -> None:
+    """Random weights (without a device: none), and a tokenizer with a word for each token."""
+    make_model(folder, SHAPES[shape][1], layers, None if device is None else torch.device(device))
     words = Tokenizer(WordLevel({f"t{i}": i for i in range(VOCABULARY)}, unk_token="t0"))
     words.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="t0", eos_token="t1").save_pretrained(folder)

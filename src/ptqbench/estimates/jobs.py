@@ -9,7 +9,7 @@ from typing import Any
 
 from ptqbench import spec
 from ptqbench.estimates import needs
-from ptqbench.estimates.needs import Host, Need
+from ptqbench.estimates.needs import Host, Need, Shown
 from ptqbench.estimates.sizes import Size, size_of
 from ptqbench.manifest import NAME
 from ptqbench.plan import Cell, Plan
@@ -47,19 +47,19 @@ def jobs(plan: Plan, results: Path, host: Host, known: dict[str, Size]) -> Itera
     for model in dict.fromkeys(cell.model for cell in cells):
         yield Job("prepare", model, "", results / "models" / model / NAME, needs.prepare(host))
     for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in quantized):
-        tokens = _tokens(plan, name)
+        shown = _shown(plan, name)
         output = results / "calibration" / model / name / NAME
-        yield Job("calibrate", model, "", output, needs.calibrate(host, tokens))
+        yield Job("calibrate", model, "", output, needs.calibrate(host, shown))
         output = results / "statistics" / model / name / NAME
-        yield Job("statistics", model, "", output, needs.statistics(known[model], host, tokens))
+        yield Job("statistics", model, "", output, needs.statistics(known[model], host, shown))
     for model, suite in plan.references:
         if model in known:
             need = needs.reference(known[model], host, plan.config["suites"][suite])
             yield Job("reference", model, "", results / "reference" / model / suite / NAME, need)
     for cell in dict.fromkeys(map(plan.codes, quantized)):
         made = spec.quantize_spec(plan.config, *cell)
-        recipe, tokens = Recipe.of(made["method"]), _tokens(plan, cell.calibration)
-        need = needs.quantize(known[cell.model], host, recipe, made["scheme"], tokens)
+        recipe, shown = Recipe.of(made["method"]), _shown(plan, cell.calibration)
+        need = needs.quantize(known[cell.model], host, recipe, made["scheme"], shown)
         yield Job("quantize", cell.model, cell.method, results / "quantized" / cell.path / NAME, need)
     for cell in cells:
         need = _export(plan, cell, results, host, known[cell.model])
@@ -77,9 +77,9 @@ def left(every: Iterator[Job]) -> list[Job]:
     return [job for job in every if not job.output.is_file()]
 
 
-def _tokens(plan: Plan, calibration: str) -> int:
+def _shown(plan: Plan, calibration: str) -> Shown:
     settings: dict[str, Any] = plan.config["calibration"][calibration]
-    return int(settings["samples"]) * int(settings.get("sequence_length", needs.IMAGE_TOKENS))
+    return Shown(int(settings["samples"]), int(settings.get("sequence_length", needs.IMAGE_TOKENS)))
 
 
 def _export(plan: Plan, cell: Cell, results: Path, host: Host, size: Size) -> Need:

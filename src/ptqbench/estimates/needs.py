@@ -2,14 +2,15 @@
 
 Seconds are ``start`` (imports, reading the config), operations over a rate, and bytes over the disk's. The defaults of
 the rates are from ``benchmarks/README.md``: Llama-3-8B on one H200, ``pocket-llama`` on one core. Memory and disk
-follow from what the stages hold and write, and are compared with both in ``benchmarks/results/estimates.csv``.
+follow from what the stages hold and write; ``benchmarks/results/estimates*.csv`` have them beside what was measured,
+and a test holds them together.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptqbench.estimates.sizes import Size
 from ptqbench.recipe import Recipe
@@ -23,13 +24,15 @@ TASK_TOKENS = 48  # of a request with its choices
 TASK_DOCUMENTS = 1000  # of a task without a limit
 IMAGE_TOKENS = 640  # of a question with its image
 SERVED = 60.0  # seconds until a server answers
+TOKENIZED = 4e-6  # seconds of a token
 
 
 @dataclass(frozen=True)
 class Host:
     """A machine: ``gpu`` or not, operations a second of one job, bytes a second of its disk, seconds until a job works.
 
-    ``driver`` are bytes of host memory that a GPU's driver takes of each job.
+    ``driver`` are bytes of host memory that a GPU's driver takes of each job that uses it, ``built`` those by which a
+    torch that was built for GPUs is larger.
     """
 
     gpu: bool
@@ -37,12 +40,30 @@ class Host:
     disk: float
     start: float
     driver: float = 0.0
+    built: float = 0.0
 
 
-GPU = Host(True, 4e14, 4e9, 6.0, 2.5e9)  # an H200 in bfloat16
+GPU = Host(True, 4e14, 4e9, 6.0, 2.5e9, 2.7e8)  # an H200 in bfloat16
 CPU = Host(False, 6e10, 1e9, 4.0)  # one job's share of two cores
 BARE, TORCH, MODELS = 2.5e8, 4e8, 6.3e8  # bytes of what jobs import: little, torch, transformers too
-LOGITS = {"perplexity": 3.5, "fidelity": 12}  # copies of a batch's logits
+HELD = {"perplexity": 1, "fidelity": 3}  # batches of logits that are there when the next one is made
+
+
+class Shown(NamedTuple):
+    """What a calibration set shows."""
+
+    samples: int
+    length: int  # tokens of one
+
+    @property
+    def tokens(self) -> int:
+        """Of all."""
+        return self.samples * self.length
+
+    @property
+    def batch(self) -> int:
+        """Tokens of a micro-batch."""
+        return min(self.samples, BATCH) * self.length
 
 
 @dataclass(frozen=True)
@@ -72,43 +93,60 @@ def prepare(machine: Host) -> Need:
     return Need(machine.start, host=MODELS)
 
 
-def calibrate(machine: Host, tokens: int) -> Need:
+def calibrate(machine: Host, shown: Shown) -> Need:
     """Tokens of a calibration set."""
-    return Need(machine.start, host=MODELS, disk=2.0 * tokens)
+    return Need(machine.start, host=MODELS, disk=2.0 * shown.tokens, operations=TOKENIZED * machine.rate * shown.tokens)
 
 
-def statistics(size: Size, machine: Host, tokens: int) -> Need:
-    """A pass over all blocks with the products of what each site reads; triangles of them are stored."""
-    products = sum(site.channels**2 for site in size.sites) * tokens
-    vectors = 4 * sum(site.channels for site in size.sites)
-    stored = FLOAT * (sum(site.channels * (site.channels + 1) // 2 for site in size.sites) + vectors)
-    work = block_run(size, machine, tokens) + FLOAT * (size.block_hessians + size.widest**2)
+def statistics(size: Size, machine: Host, shown: Shown) -> Need:
+    """A pass over all blocks with the products of what each site reads; triangles of them are stored.
+
+    The triangles of one block are still on their way to the disk while those of the next are taken out of its sums.
+    """
+    products = sum(site.channels**2 for site in size.inputs) * shown.tokens
+    vectors = 4 * sum(site.channels for site in size.inputs)
+    stored = FLOAT * (sum(site.channels * (site.channels + 1) // 2 for site in size.inputs) + vectors)
+    work = block_run(size, machine, shown) + FLOAT * 2 * size.block_hessians
     moved = size.file_bytes + stored
-    operations = forward(size, tokens) + products
+    operations = forward(size, shown.tokens) + products
     return on_device(machine, machine.start, MODELS, work, disk=stored, operations=operations, moved=moved)
 
 
-def block_run(size: Size, machine: Host, tokens: int) -> float:
-    """Bytes to run blocks one by one over all tokens: two blocks, the hidden states, one batch within a block."""
+def block_run(size: Size, machine: Host, shown: Shown) -> float:
+    """Bytes to run blocks one by one over all tokens: two blocks, the hidden states, one micro-batch within a block.
+
+    Experts are there twice, one by one and fused.
+    """
     itemsize = 2 if machine.gpu else FLOAT
-    weights = itemsize * (2 * size.block_elements + size.outside)
-    batch = BATCH * min(tokens, size.context or tokens)
-    return weights + itemsize * (tokens * size.hidden + min(tokens, batch) * (3 * size.widest + 4 * size.hidden))
+    weights = itemsize * (2 * size.block_elements + size.block_experts + size.outside)
+    return weights + itemsize * (shown.tokens * size.hidden + shown.batch * (3 * size.widest + 4 * size.hidden))
 
 
-def quantize(size: Size, machine: Host, recipe: Recipe, scheme: dict[str, Any], tokens: int) -> Need:
+def quantize(size: Size, machine: Host, recipe: Recipe, scheme: dict[str, Any], shown: Shown) -> Need:
     """Rounding every block, and whatever its members run the model for."""
     rounded = sum(math.prod(shape) * site.channels for site in size.sites for shape in site.linears)
     factored = 2 * sum(site.channels**3 for site in size.sites) if recipe.reads_statistics else 0
     runs = passes(recipe) + (4.0 if scheme["bits"] == "mixed" else 0.0)
-    work = FLOAT * (3.2 * size.block_elements + 3.2 * size.widest**2)
+    work = rounding_memory(size, scheme)
     if runs:
-        work += block_run(size, machine, tokens)
-    moved = size.file_bytes + FLOAT * sum(site.channels**2 // 2 for site in size.sites)
-    operations = 10.0 * (rounded + factored) if machine.gpu else 2.0 * (rounded + factored)
-    operations += runs * forward(size, tokens)
+        work += block_run(size, machine, shown)
+    moved = size.file_bytes + FLOAT * sum(site.channels**2 // 2 for site in size.inputs)
+    operations = 5.0 * (rounded + factored) if machine.gpu else 2.0 * (rounded + factored)
+    operations += runs * forward(size, shown.tokens)
     left, imported = codes(size, recipe, scheme), MODELS if runs else TORCH
     return on_device(machine, machine.start, imported, work, disk=left, operations=operations, moved=moved)
+
+
+def rounding_memory(size: Size, scheme: dict[str, Any]) -> float:
+    """Bytes to round a block: its weights and Hessians in float32, the next block as stored, the codes of two blocks.
+
+    Beside them are the factor and the weights of the widest site, or, in a mixture with its many Hessians rather more,
+    the block before it, which is there until this one is.
+    """
+    block = FLOAT * (size.block_elements + size.block_hessians)
+    following = size.itemsize * size.block_elements + FLOAT * size.block_hessians / 2
+    written = size.block_elements * (2 + width(scheme) / 8)  # a byte each, and a block's bit streams
+    return block + following + written + max(2.5 * FLOAT * size.widest**2, block - size.block_elements)
 
 
 def codes(size: Size, recipe: Recipe, scheme: dict[str, Any]) -> float:
@@ -123,11 +161,17 @@ def codes(size: Size, recipe: Recipe, scheme: dict[str, Any]) -> float:
 
 
 def export(size: Size, machine: Host, scheme: dict[str, Any], form: str, untied: bool) -> Need:
-    """A checkpoint folder: a block is held in memory, twice."""
+    """A checkpoint folder: codes that are mapped from four blocks' files, or as many as two shards hold.
+
+    Where a format has another layout, what is written of the two is made anew.
+    """
     written = packed(size, scheme, form) + (size.vocabulary * size.hidden * size.itemsize if untied else 0)
-    per_element = FLOAT if form == "dense" else 2
-    work = 2 * per_element * size.block_elements + 2 * size.itemsize * size.vocabulary * size.hidden
-    return Need(machine.start, moved=2 * written, host=BARE + work, disk=written)
+    shards = min(size.file_bytes, 2 * size.largest_file)
+    mapped = min(size.file_bytes, max(4 * size.itemsize * size.block_elements, shards))
+    copied = 0 if form == "compressed_tensors" else shards
+    work = (mapped + copied) * written / size.file_bytes + size.itemsize * size.outside
+    host = BARE + machine.built + work
+    return Need(machine.start / 2, moved=3 * written, host=host, disk=written)  # without transformers
 
 
 def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
@@ -146,12 +190,19 @@ def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
 
 
 def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> Need:
-    """A suite on a whole model in memory, with the logits of a batch."""
-    length = window(size, suite)
+    """A suite on a whole model in memory: a batch within a block, or its logits, beside those that came before.
+
+    Experts of a mixture are run side by side on as many rows as their tokens have experts.
+    """
+    length, kind = window(size, suite), suite["kind"]
     itemsize = 2 if machine.gpu else FLOAT
-    batch = suite.get("batch_size", BATCH) * length if suite["kind"] in LOGITS else 4096
-    work: float = itemsize * (size.parameters + batch * (3 * size.widest + 4 * size.hidden))
-    work += itemsize * batch * size.vocabulary * LOGITS.get(suite["kind"], 1) + FLOAT * length * size.vocabulary
+    batch = suite.get("batch_size", BATCH) * length if kind in HELD else 4096
+    logits = itemsize * batch * size.vocabulary
+    wide = 4 * size.experts_per_token if size.experts_per_token else 3
+    within = itemsize * batch * (wide * size.widest + 4 * size.hidden)
+    rows = 3 * FLOAT * length * size.vocabulary  # of one window, in float32
+    held = HELD.get(kind, 0)
+    work = itemsize * size.parameters + held * logits + max(within, logits + rows)
     operations = 2.0 * size.parameters * evaluated(suite, length)
     start = SERVED if served else machine.start + 2.0
     return on_device(machine, start, MODELS, work, operations=operations, moved=float(size.file_bytes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from ptqbench.models.adapter import Adapter, load_adapter
 from ptqbench.models.headers import Header, read_config, read_headers
 
 Shape = tuple[int, ...]
+EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
 class SiteSize:
-    """An input site: its channels, and the shapes ``[m, n]`` of the linears that read it."""
+    """An input site: its channels, and the shapes ``[m, n]`` of the linears that read it, none where only floats do."""
 
     channels: int
     linears: tuple[Shape, ...]
@@ -36,11 +38,19 @@ class Size:
     vocabulary: int
     context: int | None
     tied: bool  # the head is the embedding
+    largest_file: int  # bytes
+    block_experts: int = 0  # elements of a block's routed experts
+    experts_per_token: int = 0
+
+    @property
+    def inputs(self) -> list[SiteSize]:
+        """All sites, whose statistics are taken."""
+        return [site for block in self.blocks for site in block]
 
     @property
     def sites(self) -> list[SiteSize]:
-        """All sites."""
-        return [site for block in self.blocks for site in block]
+        """Those with linears to quantize."""
+        return [site for site in self.inputs if site.linears]
 
     @property
     def linears(self) -> int:
@@ -67,6 +77,10 @@ def size_of(folder: Path, where: str) -> Size:
     files = {header.file for header in headers.values()}
     text = adapter.text_config(config)
     total = sum(map(_elements, headers.values()))
+    experts = [
+        sum(_elements(headers[name]) for name in headers if name.startswith(prefix) and EXPERT.search(name))
+        for prefix in prefixes
+    ]
     others = [file for file in folder.iterdir() if file.is_file() and file.suffix != ".safetensors"]
     return Size(
         file_bytes=sum(file.stat().st_size for file in files),
@@ -80,17 +94,25 @@ def size_of(folder: Path, where: str) -> Size:
         vocabulary=int(text.get("vocab_size") or 0),
         context=text.get("max_position_embeddings"),
         tied=f"{adapter.head}.weight" not in headers,
+        largest_file=max(file.stat().st_size for file in files),
+        block_experts=max(experts, default=0),
+        experts_per_token=int(text.get("num_experts_per_tok") or 0) if any(experts) else 0,
     )
 
 
 def _sites(adapter: Adapter, config: dict[str, Any], headers: dict[str, Header], block: int) -> tuple[SiteSize, ...]:
     found = []
     for site in adapter.sites(config, block):
-        names = [f"{adapter.prefix(block)}{linear}.weight" for linear in site.linears]
-        shapes = tuple(headers[name].shape for name in names if name in headers)
-        if shapes:
-            found.append(SiteSize(shapes[0][1], shapes))
+        prefix = adapter.prefix(block)
+        shapes, read = (_shapes(headers, prefix, names) for names in (site.linears, site.readers))
+        if shapes or read:
+            found.append(SiteSize((*shapes, *read)[0][1], shapes))
     return tuple(found)
+
+
+def _shapes(headers: dict[str, Header], prefix: str, linears: tuple[str, ...]) -> tuple[Shape, ...]:
+    names = (f"{prefix}{linear}.weight" for linear in linears)
+    return tuple(headers[name].shape for name in names if name in headers)
 
 
 def _elements(header: Header) -> int:

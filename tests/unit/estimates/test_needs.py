@@ -16,6 +16,7 @@ from ptqbench.estimates.needs import (
     TORCH,
     Host,
     Need,
+    Shown,
     codes,
     evaluate,
     export,
@@ -43,7 +44,8 @@ def llama(blocks: int) -> Size:
     )
     inside, outside = 218_112_000, 2 * 128256 * 4096 + 4096
     parameters = blocks * inside + outside
-    return Size(2 * parameters, 10**7, 2, parameters, outside, (block,) * blocks, inside, 4096, 128256, 8192, False)
+    shape = (2 * parameters, 10**7, 2, parameters, outside, (block,) * blocks, inside, 4096, 128256, 8192, False)
+    return Size(*shape, largest_file=2 * inside)
 
 
 def recipe(name: str) -> Recipe:
@@ -96,25 +98,25 @@ def test_a_rotation_stores_what_is_outside_the_blocks_and_unties_the_head() -> N
 def test_default_times_are_of_the_order_of_those_in_the_benchmarks(
     size: Size, host: Host, method: str, measured: float
 ) -> None:
-    tokens = 128 * (2048 if host.gpu else 512)
-    assert 1 / 3 < quantize(size, host, recipe(method), W4, tokens).seconds(host) / measured < 3
+    shown = Shown(128, 2048 if host.gpu else 512)
+    assert 1 / 3 < quantize(size, host, recipe(method), W4, shown).seconds(host) / measured < 3
 
 
 def test_the_chain_of_a_large_model() -> None:
     """16 blocks of Llama-3-8B, as in benchmarks/results/chain.csv: seconds of jobs, and gigabytes."""
-    size, tokens = llama(16), 128 * 2048
-    assert 0.5 < statistics(size, GPU, tokens).seconds(GPU) / 17.4 < 2
-    assert 0.5 < quantize(size, GPU, recipe("gptq"), W4, tokens).seconds(GPU) / 8.5 < 2
+    size, shown = llama(16), Shown(128, 2048)
+    assert 0.5 < statistics(size, GPU, shown).seconds(GPU) / 17.4 < 2
+    assert 0.5 < quantize(size, GPU, recipe("gptq"), W4, shown).seconds(GPU) / 8.5 < 2
     assert 0.5 < export(size, GPU, W4, "compressed_tensors", False).seconds(GPU) / 3.6 < 3
-    assert quantize(size, GPU, recipe("gptq"), W4, tokens).gpu / GIB == pytest.approx(5.21, rel=0.1)
-    made = [statistics(size, GPU, tokens), quantize(size, GPU, recipe("gptq"), W4, tokens)]
+    assert quantize(size, GPU, recipe("gptq"), W4, shown).gpu / GIB == pytest.approx(5.21, rel=0.1)
+    made = [statistics(size, GPU, shown), quantize(size, GPU, recipe("gptq"), W4, shown)]
     made.append(export(size, GPU, W4, "compressed_tensors", False))
     outside = size.itemsize * size.outside * (1 - 8192 / 128256)  # that model had 8192 words
     assert (sum(need.disk for need in made) - outside) / GIB == pytest.approx(11.2, rel=0.1)
 
 
 def test_memory_is_of_the_gpu_where_there_is_one() -> None:
-    on_gpu, on_cpu = (quantize(llama(2), host, recipe("gptq"), W4, 2048) for host in (GPU, CPU))
+    on_gpu, on_cpu = (quantize(llama(2), host, recipe("gptq"), W4, Shown(1, 2048)) for host in (GPU, CPU))
     assert on_gpu.host == TORCH + GPU.driver
     assert on_cpu.gpu == 0
     assert on_cpu.host - TORCH == pytest.approx(on_gpu.gpu)
@@ -150,12 +152,13 @@ def test_the_disk_of_a_model_of_70b_is_what_the_documentation_says() -> None:
     )
     inside, outside = 855_654_400, 2 * 128256 * 8192 + 8192
     parameters = 80 * inside + outside
-    size = Size(2 * parameters, 10**7, 2, parameters, outside, (block,) * 80, inside, 8192, 128256, 8192, False)
+    shape = (2 * parameters, 10**7, 2, parameters, outside, (block,) * 80, inside, 8192, 128256, 8192, False)
+    size = Size(*shape, largest_file=2 * inside)
     text = (Path(__file__).parents[3] / "docs/paper.md").read_text(encoding="utf-8")
     found = {
         "own {} GB": size.file_bytes,
-        "{} GB for one calibration set's statistics": statistics(size, GPU, 128 * 2048).disk,
-        "{} GB of codes": quantize(size, GPU, recipe("gptq"), W4, 128 * 2048).disk,
+        "{} GB for one calibration set's statistics": statistics(size, GPU, Shown(128, 2048)).disk,
+        "{} GB of codes": quantize(size, GPU, recipe("gptq"), W4, Shown(128, 2048)).disk,
         "{} GB of a checkpoint": export(size, GPU, W4, "compressed_tensors", False).disk,
     }
     for words, n_bytes in found.items():
