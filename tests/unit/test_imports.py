@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pyarrow.parquet as pq
+import pytest
+import torch  # noqa: F401 (as in a process that runs models)
 from clone import REPOSITORY
+
+from ptqbench.stages.calibrate import FILE, text
 
 ENV = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
 LEAN = """
@@ -28,3 +34,31 @@ def test_transformers_comes_without_scikit_learn() -> None:
 def test_what_is_there_already_stays() -> None:
     code = "import json\nfrom ptqbench.imports import hidden\nwith hidden('json'):\n    import json\n    json.dumps(1)"
     subprocess.run([sys.executable, "-c", code], check=True, env=ENV)
+
+
+TOKENIZERS = """
+import sys
+from pathlib import Path
+from ptqbench.stages.calibrate import text
+settings = {"name": "c", "corpus": sys.argv[2], "samples": 4, "sequence_length": 32, "seed": 0}
+text(settings, Path(sys.argv[1]), Path(sys.argv[3]), False)
+print("torch" in sys.modules, "transformers.modeling_utils" in sys.modules)
+import torch
+print(float(torch.ones(1)))
+"""
+
+
+@pytest.mark.parametrize(("model", "without"), [("pocket-vila", True), ("pocket-deepseek", False)])
+def test_a_text_is_read_without_torch_and_the_tokens_are_the_same(tmp_path: Path, model: str, without: bool) -> None:
+    """Here torch is there already, and all is as ever."""
+    folder, corpus = REPOSITORY / "resources/models" / model, tmp_path / "t.txt"
+    corpus.write_text((REPOSITORY / "CHANGELOG.md").read_text())
+    settings = {"name": "c", "corpus": str(corpus), "samples": 4, "sequence_length": 32, "seed": 0}
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+    text(settings, folder, tmp_path / "here", False)
+    command = [sys.executable, "-c", TOKENIZERS, str(folder), str(corpus), str(tmp_path / "there")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENV)
+    assert (done.stdout.split("\n")[:2], done.stderr) == ([f"{not without} {not without}", "1.0"], "")
+    here, there = (pq.read_table(tmp_path / place / FILE) for place in ("here", "there"))
+    assert here.equals(there)

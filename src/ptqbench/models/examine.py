@@ -26,8 +26,8 @@ from ptqbench.errors import UserError
 from ptqbench.models import deepseek  # noqa: F401 (registers its model class)
 from ptqbench.models.adapter import Adapter, load_adapter
 from ptqbench.models.headers import Header, read_config, read_headers
-from ptqbench.models.load import image_processor, text_folder
-from ptqbench.models.parts import parts, places
+from ptqbench.models.load import image_processor
+from ptqbench.models.parts import parts, places, text_folder
 from ptqbench.models.recomputed import is_recomputed
 from ptqbench.models.vila import DownsampleProjector, Vila
 from ptqbench.outside import foreign, shown

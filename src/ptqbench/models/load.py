@@ -30,11 +30,6 @@ def load_whole(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     return load_model(checkpoint.folder, checkpoint.adapter, **options).eval()
 
 
-def text_folder(folder: Path) -> Path:
-    """Where the tokenizer and the language model's config are."""
-    return folder / parts(folder)[0] if parts(folder) else folder
-
-
 def image_place(model: Any) -> tuple[int, int]:
     """The id that stands for an image's features in a prompt, and how many of them an image has."""
     if isinstance(model, Vila):

@@ -15,3 +15,8 @@ def parts(folder: Path) -> list[str]:
 def places(folder: Path) -> list[str]:
     """The folders that hold weights, relative to the model's: its parts, or itself."""
     return parts(folder) or [""]
+
+
+def text_folder(folder: Path) -> Path:
+    """Where the tokenizer and the language model's config are."""
+    return folder / parts(folder)[0] if parts(folder) else folder

@@ -8,14 +8,18 @@ from typing import Any
 from ptqbench.atomic import atomic
 from ptqbench.errors import UserError, about, user_facing
 from ptqbench.fingerprint import fingerprint
-from ptqbench.imports import lean_transformers
+from ptqbench.imports import lean_tokenizers, lean_transformers
 from ptqbench.manifest import begin, finish, key, verify
+from ptqbench.models.headers import read_config
+from ptqbench.models.parts import text_folder
+from ptqbench.outside import read_object
 from ptqbench.places import model_folder, texts
 from ptqbench.reach import roots
 from ptqbench.records import Model, Tokens
 from ptqbench.stages.common import parser
 
 FILE = "tokens.parquet"
+OURS = ("deepseek",)  # types of models that transformers does not know
 
 
 @user_facing
@@ -35,14 +39,18 @@ def main(argv: list[str] | None = None) -> None:
 
 def text(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:
     """Crops of a corpus."""
-    lean_transformers()
+    place = text_folder(source)
+    if is_plain(place, remote):
+        lean_tokenizers()
+    else:
+        lean_transformers()
+        import ptqbench.models.load  # noqa: F401 (registers the types of OURS)
     from transformers import AutoTokenizer
 
     from ptqbench.data.calibration import sample, write_tokens
     from ptqbench.data.corpora import read_corpus
-    from ptqbench.models.load import text_folder
 
-    tokenizer = AutoTokenizer.from_pretrained(text_folder(source), trust_remote_code=remote)
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=remote)
 
     def tokenize(text: str) -> list[int]:
         return tokenizer(text, verbose=False)["input_ids"]
@@ -58,6 +66,13 @@ def text(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> 
     return folder / FILE, {"samples": tokens.shape[0], "sequence_length": tokens.shape[1], **found}
 
 
+def is_plain(folder: Path, remote: bool) -> bool:
+    """Whether a folder's tokenizer needs no code but transformers', and no config to say of which class it is."""
+    file = folder / "tokenizer_config.json"
+    named = file.is_file() and "tokenizer_class" in read_object(file, str(folder))
+    return named and not remote and read_config(folder, str(folder)).get("model_type") not in OURS
+
+
 def pictures(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:
     """Questions about images in the model's own chat format, each with its answer."""
     from ptqbench.data.images import Item
@@ -65,7 +80,6 @@ def pictures(settings: dict[str, Any], source: Path, folder: Path, remote: bool)
     from ptqbench.evaluation.backends.text import Text
     from ptqbench.evaluation.greedy import prompt_ids
     from ptqbench.models.adapter import load_adapter
-    from ptqbench.models.headers import read_config
     from ptqbench.models.sight import image_tokens
 
     where = f"calibration.{settings['name']}.questions is '{settings['questions']}'"

@@ -21,7 +21,8 @@ from ptqbench import spec
 from ptqbench.data.calibration import read_tokens
 from ptqbench.manifest import canonical, load
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.models.load import load_model, text_folder
+from ptqbench.models.load import load_model
+from ptqbench.models.parts import text_folder
 from ptqbench.stages import calibrate, evaluate, export, prepare, quantize, statistics
 from ptqbench.statistics.hessian import unfold
 

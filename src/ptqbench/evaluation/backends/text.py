@@ -12,7 +12,7 @@ from ptqbench.data.images import TURN, Item
 from ptqbench.errors import UserError
 from ptqbench.evaluation.perplexity import LONGEST_WINDOW
 from ptqbench.models.headers import read_config
-from ptqbench.models.load import text_folder
+from ptqbench.models.parts import text_folder
 
 # the system prompt of Vicuna, on which LLaVA and VILA are built, for checkpoints without a chat template
 VICUNA = (
