@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.over_seeds import merged
-from ptqbench.reporting.scores import cell_of, identifier
 from ptqbench.reporting.tables import KEY, markdown
 from ptqbench.spec import FLOAT_METHOD
 
@@ -74,7 +74,7 @@ def main() -> None:
     found = []
     own = scores.filter(pl.col("score") == kl, pl.col("method") != FLOAT_METHOD).to_dicts()
     for what, inside in (("near", True), ("far", False)):
-        chosen = [identifier(cell_of(row)) for row in own if (row["scheme"] in args.near) is inside]
+        chosen = [Cell.of(row).path for row in own if (row["scheme"] in args.near) is inside]
         for other in (name for name in kinds if name != kl):
             sign = -1 if kinds[other] == "accuracy" else 1
             found.append({"cells": what, **agreement(tables["pairs"], kl, other, sign, chosen)})

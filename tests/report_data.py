@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.page import page
-from ptqbench.reporting.scores import CellKey, collect_scores, pairs_table, scores_table
+from ptqbench.reporting.provenance import Evaluation, Origin
+from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import KEY
 
 MODELS = ("plain", "</script><script>window.broken=1</script><b>&\"'")
@@ -21,12 +23,12 @@ N = 30
 TASKS = ("qa<i>", "pairs")
 
 
-def keys() -> list[CellKey]:
+def keys() -> list[Cell]:
     """Every cell, each model's float baseline first."""
-    found: list[CellKey] = []
+    found: list[Cell] = []
     for model in MODELS:
-        found.append((model, "none", "float", "float"))
-        found += [(model, "c", method, scheme) for method in METHODS for scheme in SCHEMES]
+        found.append(Cell(model, "none", "float", "float"))
+        found += [Cell(model, "c", method, scheme) for method in METHODS for scheme in SCHEMES]
     return found
 
 
@@ -128,15 +130,14 @@ def tables(near: bool = False) -> dict[str, pl.DataFrame]:
     return {"results": results, "items": items, "cells": cells(), **compared}
 
 
-def origins() -> dict[CellKey, dict[str, Any]]:
+def origins() -> dict[Cell, Origin]:
     """What made each cell."""
-    evaluation = {"suite": "text<s>", "backend": "transformers", "device": "cpu", "seconds": 1.0, "code": "0a1b"}
-    evaluation |= {"versions": {"torch": "2"}, "command": "snakemake --cores all -- results/eval/x.json"}
-    made = {"spec": {"method": "</details>"}, "code": "abc", "versions": {"torch": "2"}, "evaluations": [evaluation]}
-    return dict.fromkeys(keys(), made)
+    command = "snakemake --cores all -- results/eval/x.json"
+    evaluation = Evaluation("text<s>", "transformers", "cpu", 1.0, "0a1b", {"torch": "2"}, command)
+    return dict.fromkeys(keys(), Origin({"method": "</details>"}, "abc", {"torch": "2"}, (evaluation,)))
 
 
-def write_report(folder: Path, pages: dict[CellKey, str] | None = None) -> Path:
+def write_report(folder: Path, pages: dict[Cell, str] | None = None) -> Path:
     """``index.html`` in a folder; returns it."""
     file = folder / "index.html"
     found = tables(near=True)

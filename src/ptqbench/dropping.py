@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ptqbench import spec
+from ptqbench.cells import Cell
 from ptqbench.manifest import NAME, dropped, load
-from ptqbench.plan import Cell, Plan
+from ptqbench.plan import Plan
 
 DROPPABLE = ("statistics", "reference", "quantized", "packed")
 

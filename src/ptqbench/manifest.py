@@ -126,9 +126,9 @@ def load(manifest: Path, kind: type[Any] = Manifest) -> Any:
     return sealed.read(manifest, kind)
 
 
-def read_result(file: Path) -> dict[str, Any]:
+def read_result(file: Path) -> Result:
     """Read an evaluation's result, the same way."""
-    return dict(sealed.read(file, Result))
+    return sealed.read(file, Result)
 
 
 @overload

@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ptqbench import seeds, spec
+from ptqbench.cells import Cell
 from ptqbench.checks import (
     check_calibration,
     check_composition,
@@ -33,20 +34,6 @@ from ptqbench.normalize import normalize
 from ptqbench.records import Codes, Diagnosis, Model, Packed, Planned, Reference, Result, Statistics, Tokens
 from ptqbench.sealed import withdrawn
 from ptqbench.serving_checks import check_serving
-
-
-class Cell(NamedTuple):
-    """One (model, calibration set, method, scheme); its path in every stage's folder."""
-
-    model: str
-    calibration: str
-    method: str
-    scheme: str
-
-    @property
-    def path(self) -> str:
-        """``model/calibration/method/scheme``."""
-        return "/".join(self)
 
 
 @dataclass

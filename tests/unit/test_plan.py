@@ -14,8 +14,9 @@ import tiny
 from clone import MODEL, REPOSITORY, TEST, TRAIN, Clone, config
 
 from ptqbench import spec
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
-from ptqbench.plan import Cell, Plan
+from ptqbench.plan import Plan
 
 BASELINE = Cell("tiny", "none", "float", "float")
 

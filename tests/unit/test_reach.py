@@ -11,8 +11,9 @@ import pytest
 from clone import Clone, config
 
 from ptqbench import spec
+from ptqbench.cells import Cell
 from ptqbench.fingerprint import SOURCE, fingerprint
-from ptqbench.plan import Cell, Plan
+from ptqbench.plan import Plan
 from ptqbench.reach import roots
 
 METHODS: dict[str, dict[str, Any]] = {

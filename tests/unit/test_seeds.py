@@ -11,8 +11,9 @@ import yaml
 from clone import MODEL, REPOSITORY, TEST, TRAIN, config
 
 from ptqbench import seeds, spec
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
-from ptqbench.plan import Cell, Plan
+from ptqbench.plan import Plan
 
 ROTATED = {"transform": {"rotation": "hadamard"}, "rounding": "gptq"}
 

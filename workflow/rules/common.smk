@@ -21,7 +21,8 @@ from ptqbench.formats import choice
 from ptqbench.locks import enter
 from ptqbench.manifest import canonical
 from ptqbench.normalize import normalize
-from ptqbench.plan import Cell, Plan
+from ptqbench.cells import Cell
+from ptqbench.plan import Plan
 from ptqbench.places import check_folders
 from ptqbench.reach import roots
 from ptqbench.records import Planned

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ptqbench import spec
+from ptqbench.cells import Cell
 from ptqbench.estimates import fits, rates
 from ptqbench.estimates.jobs import Job, jobs, left, sizes
 from ptqbench.estimates.needs import CPU, GPU
 from ptqbench.manifest import NAME
-from ptqbench.plan import Cell, Plan
+from ptqbench.plan import Plan
 from ptqbench.sealed import read
 
 LATE = 30.0  # seconds besides a stage's own, beyond which a job was waiting (a cluster's queue, another job's lock)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ptqbench import spec
+from ptqbench.cells import Cell
 from ptqbench.estimates import needs
 from ptqbench.estimates.needs import Host, Need, Shown
 from ptqbench.estimates.sizes import Size, size_of
 from ptqbench.manifest import NAME
-from ptqbench.plan import Cell, Plan
+from ptqbench.plan import Plan
 from ptqbench.recipe import Recipe
 
 RULES = ("prepare", "calibrate", "statistics", "reference", "quantize", "export", "evaluate")

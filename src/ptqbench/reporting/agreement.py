@@ -10,6 +10,7 @@ import polars as pl
 
 from ptqbench.errors import UserError
 from ptqbench.manifest import read_result
+from ptqbench.records import PlannedEvaluation, Result, Row
 from ptqbench.reporting.tables import markdown
 
 TWIN = "transformers"
@@ -25,7 +26,7 @@ what two 16-bit implementations of the unquantized model differ by. `within`: pe
 """
 
 
-def pairs(evaluations: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def pairs(evaluations: list[PlannedEvaluation]) -> list[tuple[PlannedEvaluation, PlannedEvaluation]]:
     """Every served evaluation of a plan that keeps log-probabilities, with the twin's: same codes, same windows."""
     kept = [one for one in evaluations if one["spec"]["suite"].get("keep_logprobs")]
     twins = {_key(one["spec"]): one for one in kept if one["spec"]["backend"] == TWIN}
@@ -43,7 +44,7 @@ def pairs(evaluations: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[
     return [(one, twins[_key(one["spec"])]) for one in served]
 
 
-def table(evaluations: list[dict[str, Any]], root: Path) -> pl.DataFrame:
+def table(evaluations: list[PlannedEvaluation], root: Path) -> pl.DataFrame:
     """One row per served evaluation and corpus that has results; the float model's come first."""
     rows = []
     for served, twin in pairs(evaluations):
@@ -66,13 +67,13 @@ def table(evaluations: list[dict[str, Any]], root: Path) -> pl.DataFrame:
     return pl.DataFrame(rows).sort(pl.col("format") != "float", maintain_order=True)
 
 
-def absent(evaluations: list[dict[str, Any]], root: Path) -> list[str]:
+def absent(evaluations: list[PlannedEvaluation], root: Path) -> list[str]:
     """Evaluations without a result: a server that failed, for instance."""
     wanted = [one for pair in pairs(evaluations) for one in pair if not _file(one, root).is_file()]
     return list(dict.fromkeys("/".join([*one["cell"], one["suite"]]) for one in wanted))
 
 
-def compare(served: dict[str, Any], twin: dict[str, Any]) -> dict[str, Any]:
+def compare(served: Row, twin: Row) -> dict[str, Any]:
     """The measures of one pair of perplexity rows with their ``logprobs``."""
     differences = [
         ours - theirs
@@ -110,11 +111,11 @@ def _key(spec: dict[str, Any]) -> str:
     return str([spec["model"], spec["calibration"], spec["method"], scheme, suite])
 
 
-def _file(evaluation: dict[str, Any], root: Path) -> Path:
+def _file(evaluation: PlannedEvaluation, root: Path) -> Path:
     return root / "eval" / "/".join(evaluation["cell"]) / f"{evaluation['suite']}.json"
 
 
-def _read(evaluation: dict[str, Any], root: Path) -> dict[str, Any]:
+def _read(evaluation: PlannedEvaluation, root: Path) -> Result:
     file = _file(evaluation, root)
     content = read_result(file)
     if content["spec"] != evaluation["spec"]:
@@ -122,5 +123,5 @@ def _read(evaluation: dict[str, Any], root: Path) -> dict[str, Any]:
     return content
 
 
-def _kept(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _kept(content: Result) -> dict[str, Row]:
     return {row["task"]: row for row in content["rows"] if "logprobs" in row}

@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.markup import cell_link, definitions, escape, short, table
 from ptqbench.reporting.names import anchor
-from ptqbench.reporting.scores import CellKey, cell_of
+from ptqbench.reporting.provenance import Evaluation, Origin
 from ptqbench.reporting.tables import KEY
 
 
@@ -28,7 +29,7 @@ def cost(cells: pl.DataFrame, results: pl.DataFrame, name: str) -> str:
         f"as estimated, {unit}": ("expected_memory_bytes", power),
     }
     ordered = cells.sort("bits_per_weight", maintain_order=True, nulls_last=True)
-    columns = {"cell": [cell_link(cell_of(row), f"{row['method']} {row['scheme']}") for row in ordered.to_dicts()]}
+    columns = {"cell": [cell_link(Cell.of(row), f"{row['method']} {row['scheme']}") for row in ordered.to_dicts()]}
     for title, (column, scale) in shown.items():
         columns[title] = [_number(value, 10**scale) for value in ordered[column]]
     return table(columns | rates(ordered, results, power, unit), name, kind="filtered")
@@ -42,22 +43,20 @@ def rates(cells: pl.DataFrame, results: pl.DataFrame, power: int, unit: str) -> 
     columns: dict[str, list[str]] = {}
     for task, metric in found.select("task", "metric").unique(maintain_order=True).rows():
         rows = found.filter(pl.col("task") == task, pl.col("metric") == metric)
-        values = {cell_of(row): row["value"] for row in rows.iter_rows(named=True)}
+        values = {Cell.of(row): row["value"] for row in rows.iter_rows(named=True)}
         memory = metric.endswith("_gib")
         said = metric.removesuffix("_gib").replace("_", " ") + (f", {unit}" if memory else "")
         factor = 10**power / 2**30 if memory else 1.0
-        texts = [_number(values.get(cell_of(row)), factor) for row in cells.to_dicts()]
+        texts = [_number(values.get(Cell.of(row)), factor) for row in cells.to_dicts()]
         columns[f"{said}, {task}"] = texts
     return columns
 
 
-def provenance_section(
-    cells: pl.DataFrame, origins: Mapping[CellKey, dict[str, Any]], pages: Mapping[CellKey, str]
-) -> str:
+def provenance_section(cells: pl.DataFrame, origins: Mapping[Cell, Origin], pages: Mapping[Cell, str]) -> str:
     """One folded entry per cell: what it is, what made it, what fell back, and the commands that do it again."""
     parts = []
     for row in cells.iter_rows(named=True):
-        cell = cell_of(row)
+        cell = Cell.of(row)
         origin = origins.get(cell)
         told = {
             "format": escape(row["format"]),
@@ -67,11 +66,11 @@ def provenance_section(
             "fallbacks": escape("; ".join(row["fallbacks"]) or "none"),
         }
         if origin is not None:
-            told["made by code"] = f"<code>{escape(origin['code'])}</code>, {escape(_versions(origin['versions']))}"
-            told["configuration"] = f"<code>{escape(json.dumps(origin['spec'], sort_keys=True))}</code>"
+            told["made by code"] = f"<code>{escape(origin.code)}</code>, {escape(_versions(origin.versions))}"
+            told["configuration"] = f"<code>{escape(json.dumps(origin.spec, sort_keys=True))}</code>"
         if cell in pages:
             told["diagnosis"] = f'<a class="diagnosis" href="{escape(pages[cell])}">why it scores as it does</a>'
-        evaluations = "".join(_evaluation(one) for one in (origin or {}).get("evaluations", []))
+        evaluations = "".join(_evaluation(one) for one in (origin.evaluations if origin else ()))
         named = escape(f"{row['method']} {row['scheme']}, {row['calibration']}")
         title = f'{named} <span class="soft">{_flags(row)}</span>'
         parts.append(
@@ -81,9 +80,9 @@ def provenance_section(
     return "".join(parts)
 
 
-def _evaluation(one: dict[str, Any]) -> str:
-    told = f"{one['suite']}: {one['backend']} on {one['device']}, code {one['code']}, {_versions(one['versions'])}"
-    return f"<p class='soft'>{escape(told)}</p><pre>{escape(one['command'])}</pre>"
+def _evaluation(one: Evaluation) -> str:
+    told = f"{one.suite}: {one.backend} on {one.device}, code {one.code}, {_versions(one.versions)}"
+    return f"<p class='soft'>{escape(told)}</p><pre>{escape(one.command)}</pre>"
 
 
 def _flags(row: dict[str, Any]) -> str:
@@ -92,8 +91,8 @@ def _flags(row: dict[str, Any]) -> str:
     return escape(", ".join(said + (["served dense"] if row["format"] == "dense" else [])))
 
 
-def _versions(versions: dict[str, str] | None) -> str:
-    return ", ".join(f"{name} {version}" for name, version in (versions or {}).items())
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _number(value: float | None, unit: float = 1.0) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
 from ptqbench.formats.choice import served
 from ptqbench.formats.layout import Layout
@@ -14,9 +15,7 @@ from ptqbench.manifest import NAME, read_result
 from ptqbench.members import members
 from ptqbench.places import checkpoint_folder
 from ptqbench.recipe import Member, Recipe
-from ptqbench.records import Packed
-from ptqbench.reporting.scores import CellKey, identifier
-from ptqbench.reporting.tables import KEY
+from ptqbench.records import Exported, Packed, PlannedCell, PlannedEvaluation, Reported, Result
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -89,27 +88,27 @@ BITS = {"float64": 64, "float32": 32}  # of a weight; 16 in all other types that
 class Evaluated(NamedTuple):
     """One suite's result on one cell."""
 
-    cell: CellKey
+    cell: Cell
     suite: str
     file: Path
-    content: dict[str, Any]
+    content: Result
 
     @property
     def key(self) -> dict[str, str]:
         """The cell as columns."""
-        return dict(zip(KEY, self.cell, strict=True))
+        return self.cell.columns
 
 
-def read_results(evaluations: list[dict[str, Any]], root: Path) -> list[Evaluated]:
-    """Every result of a plan, each ``{"cell": [model, calibration, method, scheme], "suite": name, "spec": …}``."""
+def read_results(evaluations: list[PlannedEvaluation], root: Path) -> list[Evaluated]:
+    """Every result of a plan. Raises :class:`UserError` for one that was made from another configuration."""
     found = []
     for one in evaluations:
-        model, calibration, method, scheme = one["cell"]
-        file = root / "eval" / "/".join(one["cell"]) / f"{one['suite']}.json"
+        cell = Cell(*one["cell"])
+        file = root / "eval" / cell.path / f"{one['suite']}.json"
         content = read_result(file)
         if content["spec"] != one["spec"]:
             raise UserError(f"{file} was made from another configuration than the present one: run snakemake again")
-        found.append(Evaluated((model, calibration, method, scheme), one["suite"], file, content))
+        found.append(Evaluated(cell, one["suite"], file, content))
     return found
 
 
@@ -125,7 +124,7 @@ def results_table(found: list[Evaluated]) -> pl.DataFrame:
         for row in one.content["rows"]:
             parts = row.get("leaves")
             leaves = {"leaves": list(parts), "weights": list(parts.values())} if parts else {"leaves": None}
-            rows.append({**shared, **{name: row[name] for name in row if name in RESULTS}, **leaves})
+            rows.append({**shared, **{name: value for name, value in row.items() if name in RESULTS}, **leaves})
     return pl.DataFrame(rows, schema=RESULTS)
 
 
@@ -144,8 +143,8 @@ def items_table(found: list[Evaluated]) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def cells_table(cells: list[dict[str, Any]], found: list[Evaluated], root: Path) -> pl.DataFrame:
-    """One row per cell, the float baseline included; ``cells``: ``{"cell": […], "spec": export spec, "family": …}``.
+def cells_table(cells: list[PlannedCell], found: list[Evaluated], root: Path) -> pl.DataFrame:
+    """One row per cell, the float baseline included; a planned cell's ``spec`` is its export's.
 
     ``bits`` is null for a mixed scheme; ``structure`` is what the model's adapter declares. ``checkpoint_bytes``
     counts the packed tensors, ``served_bytes`` what the checkpoint holds, dense or not, and ``dense`` says why it is.
@@ -157,11 +156,10 @@ def cells_table(cells: list[dict[str, Any]], found: list[Evaluated], root: Path)
     records, flags = _records(found), _flags(found)
     rows = []
     for one in cells:
-        model, calibration, method, scheme = one["cell"]
-        cell: CellKey = (model, calibration, method, scheme)
+        cell = Cell(*one["cell"])
         row = _cell_row(cell, one["spec"], records[cell])
         packed: Packed = {**records[cell], "spec": one["spec"]}  # type: ignore[typeddict-item]
-        row["checkpoint"] = str(checkpoint_folder(root / "packed" / identifier(cell) / NAME, packed))
+        row["checkpoint"] = str(checkpoint_folder(root / "packed" / cell.path / NAME, packed))
         row |= {"family": one["family"], "serve_flags": flags.get(cell)}
         if "expected_memory_bytes" in one:
             device = records[cell]["quantized"]["device"]
@@ -179,12 +177,12 @@ def layers_table(found: list[Evaluated]) -> pl.DataFrame:
     """One row per cell and linear: what quantization recorded there."""
     rows = []
     for cell, record in _records(found).items():
-        key = dict(zip(KEY, cell, strict=True))
-        rows += [{**key, **layer} for layer in record.get("quantized", {}).get("layers", [])]
+        key = cell.columns
+        rows += [{**key, **layer} for layer in record["quantized"]["layers"]] if "quantized" in record else []
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def serving_flags(spec: dict[str, Any], record: dict[str, Any]) -> list[str] | None:
+def serving_flags(spec: dict[str, Any], record: Exported) -> list[str] | None:
     """What ``vllm serve`` needs for a checkpoint by the choice table, on a GPU or else on a CPU; None: it does not."""
     layout = Layout.of(spec)
     for backend in SERVERS:
@@ -194,18 +192,18 @@ def serving_flags(spec: dict[str, Any], record: dict[str, Any]) -> list[str] | N
     return None
 
 
-def _records(found: list[Evaluated]) -> dict[CellKey, dict[str, Any]]:
+def _records(found: list[Evaluated]) -> dict[Cell, Reported]:
     """What each cell's results say of it; all of a cell's say the same."""
     return {one.cell: one.content["cell"] for one in reversed(found)}
 
 
-def _flags(found: list[Evaluated]) -> dict[CellKey, list[str]]:
+def _flags(found: list[Evaluated]) -> dict[Cell, list[str]]:
     served = (one for one in found if one.content["backend"].startswith("vllm"))
     return {one.cell: one.content["spec"]["serves"][one.content["export"]] for one in served}
 
 
-def _cell_row(cell: CellKey, spec: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(KEY, cell, strict=True))
+def _cell_row(cell: Cell, spec: dict[str, Any], record: Reported) -> dict[str, Any]:
+    row: dict[str, Any] = {**cell.columns}
     bits = spec["scheme"]["bits"]
     row |= {"bits": None if bits == "mixed" else bits, "group_size": spec["scheme"]["group_size"]}
     row |= {"format": record["format"], "served_bytes": record["weight_bytes"]}
@@ -227,7 +225,8 @@ def _cell_row(cell: CellKey, spec: dict[str, Any], record: dict[str, Any]) -> di
         "peak_memory_bytes": made["peak_memory_bytes"],
         "proxy_loss": sum(layer["proxy_loss"] for layer in made["layers"]),
         "fallbacks": [f"{one['linear']}: {one['fallback']}" for one in made["layers"] if one.get("fallback")],
-        **{key: made[key] for key in ("added_bytes", "float_bytes")},
+        "added_bytes": made["added_bytes"],
+        "float_bytes": made["float_bytes"],
     }
 
 

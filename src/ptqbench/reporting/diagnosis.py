@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
 from ptqbench.manifest import verify
 from ptqbench.records import Diagnosis as Record
+from ptqbench.records import PlannedDiagnosis
 from ptqbench.reporting.markup import short
 from ptqbench.reporting.names import DIAGNOSIS, anchor
-from ptqbench.reporting.scores import CellKey
 
 TABLES = ("layers", "transforms", "growth", "restored")
 NAMED = 3  # how many layers and blocks the summary names
@@ -23,7 +23,7 @@ NAMED = 3  # how many layers and blocks the summary names
 class Diagnosis:
     """The tables of one cell."""
 
-    cell: CellKey
+    cell: Cell
     layers: pl.DataFrame
     transforms: pl.DataFrame
     growth: pl.DataFrame
@@ -40,20 +40,19 @@ class Diagnosis:
         return float(self.growth["kl"][-1])
 
 
-def read_diagnoses(planned: list[dict[str, Any]], root: Path) -> list[Diagnosis]:
+def read_diagnoses(planned: list[PlannedDiagnosis], root: Path) -> list[Diagnosis]:
     """What the stage wrote for each planned cell."""
     found = []
     for one in planned:
         folder = root / "diagnosis" / "/".join(one["cell"])
         if verify(folder / "manifest.json", Record)["spec"] != one["spec"]:
             raise UserError(f"{folder} was made from another configuration than the present one: run snakemake again")
-        model, calibration, method, scheme = one["cell"]
         tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
-        found.append(Diagnosis((model, calibration, method, scheme), **tables))
+        found.append(Diagnosis(Cell(*one["cell"]), **tables))
     return found
 
 
-def addresses(diagnoses: list[Diagnosis]) -> dict[CellKey, str]:
+def addresses(diagnoses: list[Diagnosis]) -> dict[Cell, str]:
     """Where each cell's page is, from the report."""
     return {one.cell: f"{DIAGNOSIS}/{one.page}" for one in diagnoses}
 

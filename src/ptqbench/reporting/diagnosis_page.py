@@ -13,7 +13,6 @@ from ptqbench.reporting.diagnosis import Diagnosis, ranked, summary
 from ptqbench.reporting.figures import svg
 from ptqbench.reporting.markup import document, escape, short, table
 from ptqbench.reporting.names import COMPARISON, anchor
-from ptqbench.reporting.scores import identifier
 from ptqbench.reporting.script import SCRIPT
 from ptqbench.reporting.style import STYLE
 
@@ -123,7 +122,7 @@ compare();
 
 def comparison(diagnoses: list[Diagnosis]) -> str:
     """A page that compares any two cells, block by block and linear by linear."""
-    data = {identifier(one.cell): comparable(one) for one in diagnoses}
+    data = {one.cell.path: comparable(one) for one in diagnoses}
     names = list(data)
     pickers = ""
     for which, chosen in (("a", names[0]), ("b", names[-1])):

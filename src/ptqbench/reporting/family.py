@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.frontier import pareto
 from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.recommend import pair_stderr
-from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, identifier
+from ptqbench.reporting.scores import better_when_lower
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -26,8 +27,8 @@ class Duel:
     """
 
     bytes: int
-    smaller: CellKey
-    larger: CellKey | None = None
+    smaller: Cell
+    larger: Cell | None = None
     lead: float = 0.0
     stderr: float = 0.0
 
@@ -53,15 +54,15 @@ def duels(
     on = pareto([row["checkpoint_bytes"] for row in mine], [sign * row["comparable"] for row in mine])
     found = []
     for row in (row for row, best in zip(mine, on, strict=True) if best):
-        size, key = row["checkpoint_bytes"], cell_of(row)
+        size, key = row["checkpoint_bytes"], Cell.of(row)
         fitting = [one for one in others if one["checkpoint_bytes"] <= size]
         if not fitting:
             found.append(Duel(size, key))
             continue
         best_fit = min(fitting, key=lambda one: sign * one["comparable"])
         lead = sign * (row["comparable"] - best_fit["comparable"])
-        other = identifier(cell_of(best_fit))
-        found.append(Duel(size, key, cell_of(best_fit), lead, pair_stderr(stderrs, score, identifier(key), other)))
+        other = Cell.of(best_fit).path
+        found.append(Duel(size, key, Cell.of(best_fit), lead, pair_stderr(stderrs, score, key.path, other)))
     return found
 
 

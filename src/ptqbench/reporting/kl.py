@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting import headline
 from ptqbench.reporting.headline import DIVERGENCES
-from ptqbench.reporting.scores import CellKey, cell_of
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -23,12 +23,12 @@ class Divergence(NamedTuple):
     bound: bool
 
 
-def divergences(results: pl.DataFrame) -> dict[CellKey, Divergence]:
+def divergences(results: pl.DataFrame) -> dict[Cell, Divergence]:
     """Of each quantized cell, on the text that the results name first."""
     rows = measured(results)
     own = rows.join(rows.select("suite", "task").head(1), on=["suite", "task"], how="semi", maintain_order="left")
     return {
-        cell_of(row): Divergence(row["value"], row["stderr"], row["metric"] == BOUND)
+        Cell.of(row): Divergence(row["value"], row["stderr"], row["metric"] == BOUND)
         for row in own.unique(KEY, keep="first", maintain_order=True).iter_rows(named=True)
     }
 

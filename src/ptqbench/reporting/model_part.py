@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.cells_part import cost, provenance_section
 from ptqbench.reporting.chart import chart, worth_drawing
 from ptqbench.reporting.classes import mark
@@ -14,9 +15,10 @@ from ptqbench.reporting.kl import Divergence
 from ptqbench.reporting.markup import escape, folded, identifier
 from ptqbench.reporting.overview import answer, count, limits_table, section
 from ptqbench.reporting.points import Point, kl_points, loss_points
+from ptqbench.reporting.provenance import Origin
 from ptqbench.reporting.quality import quality_table
 from ptqbench.reporting.recommend import Candidate, Constraints, Recommendation, Stderrs
-from ptqbench.reporting.scores import CellKey, kind
+from ptqbench.reporting.scores import kind
 from ptqbench.reporting.taxonomy import taxonomy
 from ptqbench.spec import FLOAT_METHOD
 
@@ -46,10 +48,10 @@ class Report(NamedTuple):
 
     tables: Mapping[str, pl.DataFrame]
     stderrs: Stderrs
-    kls: Mapping[CellKey, Divergence]
+    kls: Mapping[Cell, Divergence]
     kl_on: str
-    origins: Mapping[CellKey, dict[str, Any]]
-    pages: Mapping[CellKey, str]
+    origins: Mapping[Cell, Origin]
+    pages: Mapping[Cell, str]
 
 
 def model_part(

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ptqbench.reporting.scores import CellKey, Found, Score, cell_of, gather, identifier, kind
+from ptqbench.cells import Cell
+from ptqbench.reporting.scores import Found, Score, gather, kind
 from ptqbench.reporting.tables import KEY
 
-Groups = dict[CellKey, list[CellKey]]
+Groups = dict[Cell, list[Cell]]
 
 
 def groups(cells: pl.DataFrame) -> Groups:
@@ -24,8 +25,7 @@ def groups(cells: pl.DataFrame) -> Groups:
         return {}
     found: Groups = {}
     for row in cells.filter(pl.col("seeds_of").is_not_null()).sort("seed").iter_rows(named=True):
-        model, calibration, method, scheme = row["seeds_of"].split("/")
-        found.setdefault((model, calibration, method, scheme), []).append(cell_of(row))
+        found.setdefault(Cell.parse(row["seeds_of"]), []).append(Cell.of(row))
     return {mean: members for mean, members in found.items() if len(members) > 1}
 
 
@@ -76,11 +76,11 @@ def merged(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     first = {mean: cells[0] for mean, cells in together.items()}
     hidden = {cell for cells in together.values() for cell in cells}
     others = hidden - set(first.values())
-    names = {identifier(mean): identifier(cell) for mean, cell in first.items()}
-    rows = [renamed(row, first) for row in tables["scores"].iter_rows(named=True) if cell_of(row) not in hidden]
-    pairs = tables["pairs"].filter(*(~pl.col(side).is_in([identifier(cell) for cell in hidden]) for side in ("a", "b")))
-    order = {cell: index for index, cell in enumerate(map(cell_of, tables["cells"].iter_rows(named=True)))}
-    rows.sort(key=lambda row: order[cell_of(row)])
+    names = {mean.path: cell.path for mean, cell in first.items()}
+    rows = [renamed(row, first) for row in tables["scores"].iter_rows(named=True) if Cell.of(row) not in hidden]
+    pairs = tables["pairs"].filter(*(~pl.col(side).is_in([cell.path for cell in hidden]) for side in ("a", "b")))
+    order = {cell: index for index, cell in enumerate(map(Cell.of, tables["cells"].iter_rows(named=True)))}
+    rows.sort(key=lambda row: order[Cell.of(row)])
     names_of = tables["scores"]["score"].unique(maintain_order=True).to_list()
     rows.sort(key=lambda row: names_of.index(row["score"]))
     scores = pl.DataFrame(rows, schema=tables["scores"].schema)
@@ -101,12 +101,12 @@ def with_means(results: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(pl.coalesce(f"{one}_", one).alias(one) for one in numbers).select(results.columns)
 
 
-def renamed(row: dict[str, Any], first: dict[CellKey, CellKey]) -> dict[str, Any]:
+def renamed(row: dict[str, Any], first: dict[Cell, Cell]) -> dict[str, Any]:
     """A mean's row as its first seed's."""
-    return {**row, **dict(zip(KEY, first.get(cell_of(row), cell_of(row)), strict=True))}
+    return {**row, **first.get(Cell.of(row), Cell.of(row)).columns}
 
 
-def without(table: pl.DataFrame, cells: set[CellKey]) -> pl.DataFrame:
+def without(table: pl.DataFrame, cells: set[Cell]) -> pl.DataFrame:
     """The rows of other cells."""
-    names = [identifier(cell) for cell in cells]
+    names = [cell.path for cell in cells]
     return table.filter(~pl.concat_str(KEY, separator="/").is_in(names))

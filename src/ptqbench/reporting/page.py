@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.choice import commands
 from ptqbench.reporting.family import families
 from ptqbench.reporting.family_tables import family_section
@@ -18,8 +18,8 @@ from ptqbench.reporting.markup import document, escape, folded
 from ptqbench.reporting.model_part import Report, model_part
 from ptqbench.reporting.overview import Chosen, banner, chosen_cells, demonstrations, summary_table
 from ptqbench.reporting.payload import payload
+from ptqbench.reporting.provenance import Origin
 from ptqbench.reporting.recommend import Candidate, Constraints, candidates
-from ptqbench.reporting.scores import CellKey
 from ptqbench.reporting.script import SCRIPT
 from ptqbench.reporting.style import STYLE
 from ptqbench.spec import FLOAT_METHOD
@@ -51,8 +51,8 @@ DATA = (
 
 def page(
     tables: Mapping[str, pl.DataFrame],
-    origins: Mapping[CellKey, dict[str, Any]],
-    pages: Mapping[CellKey, str],
+    origins: Mapping[Cell, Origin],
+    pages: Mapping[Cell, str],
     folder: str = "reports",
 ) -> str:
     """The page. ``tables``: results, cells, scores, pairs; ``pages``: addresses of the diagnoses that there are.

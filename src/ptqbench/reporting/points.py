@@ -9,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.classes import Look, look
 from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.kl import Divergence
-from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of
+from ptqbench.reporting.scores import better_when_lower
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -21,7 +22,7 @@ from ptqbench.spec import FLOAT_METHOD
 class Point:
     """A cell: bytes as served, what it loses (or its KL) with a 95 % interval, and how it is drawn."""
 
-    key: CellKey
+    key: Cell
     bytes: int
     value: float
     low: float
@@ -51,13 +52,13 @@ def loss_points(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: st
     return [point for point in found if math.isfinite(point.value)]
 
 
-def kl_points(kls: Mapping[CellKey, Divergence], cells: pl.DataFrame, model: str) -> list[Point]:
+def kl_points(kls: Mapping[Cell, Divergence], cells: pl.DataFrame, model: str) -> list[Point]:
     """Divergences; the unquantized model has none from itself."""
     found = []
     for row in cells.filter(pl.col("model") == model).iter_rows(named=True):
         if row["method"] == FLOAT_METHOD:
             found.append(_point(row, 0.0, 0.0, 0.0))
-        elif one := kls.get(cell_of(row)):
+        elif one := kls.get(Cell.of(row)):
             width = NORMAL * one.stderr
             found.append(_point(row, one.value, max(0.0, one.value - width), one.value + width))
     return found
@@ -71,4 +72,4 @@ def drop_low(score: str, drop: float, high: float) -> float:
 
 
 def _point(row: dict[str, Any], value: float, low: float, high: float) -> Point:
-    return Point(cell_of(row), row["served_bytes"], value, low, high, look(row["strategy"]), row["format"] == "dense")
+    return Point(Cell.of(row), row["served_bytes"], value, low, high, look(row["strategy"]), row["format"] == "dense")

@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.markup import cell_link, escape, identifier, short, table
-from ptqbench.reporting.scores import better_when_lower, cell_of
+from ptqbench.reporting.scores import better_when_lower
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -56,7 +57,7 @@ def column(rows: Sequence[dict[str, Any] | None], score: str, stderrs: Stderrs) 
             mark = " ◆"
         elif abs(row["comparable"] - best["comparable"]) <= NORMAL * _pair(stderrs, score, row, best):
             mark = " ≈"
-        texts.append(cell_link(cell_of(row), short(row["value"], 4)) + delta(row, sign) + over_seeds(row) + mark)
+        texts.append(cell_link(Cell.of(row), short(row["value"], 4)) + delta(row, sign) + over_seeds(row) + mark)
     return texts
 
 
@@ -76,5 +77,5 @@ def delta(row: dict[str, Any], sign: int) -> str:
 
 
 def _pair(stderrs: Stderrs, score: str, a: dict[str, Any], b: dict[str, Any]) -> float:
-    one, two = ("/".join(cell_of(row)) for row in (a, b))
+    one, two = (Cell.of(row).path for row in (a, b))
     return stderrs[score, one, two] if (score, one, two) in stderrs else stderrs[score, two, one]

@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError, did_you_mean
 from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.kl import Divergence, divergences
-from ptqbench.reporting.scores import CellKey, better_when_lower, cell_of, identifier, kind
+from ptqbench.reporting.scores import better_when_lower, kind
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -24,6 +25,9 @@ PREFERENCES = ("quality", "size", "speed")
 TIE = 0.01  # sizes or speeds that differ by less are alike, and quality decides
 
 Stderrs = Mapping[tuple[str, str, str], float]
+
+
+NO_CELL = Cell("", "", "", "")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Candidate:
     drop: dict[str, tuple[float, float]]
     caveats: tuple[str, ...] = ()
     serve: str = ""
-    key: CellKey = ("", "", "", "")
+    key: Cell = NO_CELL
     bits: str = ""
     bits_per_weight: float | None = None
     served: str = ""
@@ -109,15 +113,15 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
     """Every cell, in the order of the table."""
     speeds = {row[:-1]: row[-1] for row in speed(results).rows()}
     kls = divergences(results)
-    by_cell: dict[CellKey, list[dict[str, Any]]] = {}
+    by_cell: dict[Cell, list[dict[str, Any]]] = {}
     for row in scores.iter_rows(named=True):
-        by_cell.setdefault(cell_of(row), []).append(row)
+        by_cell.setdefault(Cell.of(row), []).append(row)
     found = []
     for cell in cells.iter_rows(named=True):
-        key = cell_of(cell)
+        key = Cell.of(cell)
         rows = by_cell.get(key, [])
         made = Candidate(
-            id=identifier(key),
+            id=key.path,
             model=cell["model"],
             bytes=cell["served_bytes"],
             tokens_per_second=speeds.get(key),

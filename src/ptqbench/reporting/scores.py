@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.headline import divergences, perplexities, shares
 from ptqbench.reporting.intervals import NORMAL, RESOLUTION, Array, divergence_floor, share_spread, student
 from ptqbench.reporting.tables import KEY
@@ -57,8 +58,6 @@ AGREES = 1e-6  # items whose mean is not the score to this are no evidence of it
 
 PREFIX = {"perplexity": "ppl", "kl": "kl", "kl_bound": "kl≥"}  # of a score's name, for those where less is better
 KINDS = {"ppl": "perplexity", "kl": "divergence", "kl≥": "divergence"}
-
-CellKey = tuple[str, str, str, str]
 
 
 class Key(NamedTuple):
@@ -119,12 +118,7 @@ class Evidence:
         return max(0.0, float(unit_a**2 * own[a, a] + unit_b**2 * own[b, b] - 2 * unit_a * unit_b * own[a, b]))
 
 
-Found = dict[Key, dict[CellKey, Score]]
-
-
-def identifier(cell: CellKey) -> str:
-    """``model/calibration/method/scheme``, which no two cells share."""
-    return "/".join(cell)
+Found = dict[Key, dict[Cell, Score]]
 
 
 def better_when_lower(name: str) -> bool:
@@ -149,7 +143,7 @@ def collect_scores(results: pl.DataFrame, items: pl.DataFrame) -> Found:
     }
     found: Found = {}
     for row in perplexities(results).iter_rows(named=True):
-        cell = cell_of(row)
+        cell = Cell.of(row)
         losses = evidence.get((*cell, row["suite"], row["task"], "perplexity"), np.empty(0))
         whole = bool(len(losses)) and math.isclose(math.exp(losses.mean()), row["value"], rel_tol=AGREES)
         name = f"{row['suite']}/{row['task']}"
@@ -158,7 +152,7 @@ def collect_scores(results: pl.DataFrame, items: pl.DataFrame) -> Found:
         )
         found.setdefault(Key(row["suite"], row["task"], "perplexity", row["window"]), {})[cell] = score
     for row in divergences(results).iter_rows(named=True):
-        cell = cell_of(row)
+        cell = Cell.of(row)
         values = evidence.get((*cell, row["suite"], row["task"], row["metric"]), np.empty(0))
         whole = bool(len(values)) and math.isclose(values.mean(), row["value"], rel_tol=AGREES)
         name = f"{row['suite']}/{row['task']}"
@@ -172,7 +166,7 @@ def collect_scores(results: pl.DataFrame, items: pl.DataFrame) -> Found:
     return found
 
 
-def accuracies(results: pl.DataFrame, evidence: dict[tuple[Any, ...], Array]) -> Iterator[tuple[Key, CellKey, Score]]:
+def accuracies(results: pl.DataFrame, evidence: dict[tuple[Any, ...], Array]) -> Iterator[tuple[Key, Cell, Score]]:
     """The mean over what was asked of each suite; a cell that lacks a task of it has no such score."""
     for (suite,), own in shares(results).group_by(["suite"], maintain_order=True):
         tasks = own["task"].unique(maintain_order=True).to_list()
@@ -181,7 +175,7 @@ def accuracies(results: pl.DataFrame, evidence: dict[tuple[Any, ...], Array]) ->
         for _, group in own.group_by(KEY, maintain_order=True):
             rows = {row["task"]: row for row in group.iter_rows(named=True)}
             if len(rows) == len(tasks):
-                yield key, cell_of(group.row(0, named=True)), mean_score([rows[task] for task in tasks], evidence)
+                yield key, Cell.of(group.row(0, named=True)), mean_score([rows[task] for task in tasks], evidence)
 
 
 def mean_score(rows: list[dict[str, Any]], evidence: dict[tuple[Any, ...], Array]) -> Score:
@@ -194,7 +188,7 @@ def mean_score(rows: list[dict[str, Any]], evidence: dict[tuple[Any, ...], Array
         weights = row["weights"] if row["weights"] is not None else [1.0]
         for leaf, weight in zip(leaves, weights, strict=True):
             name = f"{row['suite']}/{leaf}"
-            score.strata[name] = evidence.get((*cell_of(row), row["suite"], leaf, row["metric"]), np.empty(0))
+            score.strata[name] = evidence.get((*Cell.of(row), row["suite"], leaf, row["metric"]), np.empty(0))
             score.weights[name] = score.weights.get(name, 0.0) + weight / len(rows)
     whole = all(len(scores) for scores in score.strata.values())
     if whole and abs(100 * _weighed(score) - value) <= 100 * AGREES:
@@ -204,7 +198,7 @@ def mean_score(rows: list[dict[str, Any]], evidence: dict[tuple[Any, ...], Array
     return score
 
 
-def gather(scores: dict[CellKey, Score]) -> None:
+def gather(scores: dict[Cell, Score]) -> None:
     """Fill ``evidence`` of all cells that were scored on the same items, together."""
     layouts: dict[tuple[Any, ...], list[Score]] = {}
     for score in scores.values():
@@ -235,7 +229,7 @@ def scores_table(found: Found) -> pl.DataFrame:
     for key, scores in found.items():
         floats = {cell[0]: score for cell, score in scores.items() if cell[2] == FLOAT_METHOD}
         for cell, score in scores.items():
-            row: dict[str, Any] = {**dict(zip(KEY, cell, strict=True)), "score": key.name, "kind": kind(key.name)}
+            row: dict[str, Any] = {**cell.columns, "score": key.name, "kind": kind(key.name)}
             row |= {**key._asdict(), "value": score.value, "stderr": score.stderr, "comparable": score.comparable}
             row |= {"n": score.n, "paired": False, "seeds": len(score.seeds) or None, "seed_sd": score.seed_sd}
             if (base := floats.get(cell[0])) is not None:
@@ -306,7 +300,7 @@ def pairs_table(found: Found) -> pl.DataFrame:
                 continue
             units = (_units(key.name, a), _units(key.name, b))
             stderr = spread(key.name, a, b, *units)
-            names = (identifier(cell_a), identifier(cell_b))
+            names = (cell_a.path, cell_b.path)
             rows.append((key.name, *names, a.comparable - b.comparable, stderr, pair_deviation(a, b)))
     return pl.DataFrame(rows, schema=PAIRS, orient="row")
 
@@ -325,11 +319,6 @@ def deviation(values: list[float]) -> float | None:
     if not values:
         return None
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-
-
-def cell_of(row: Mapping[str, Any]) -> CellKey:
-    """The cell of a table's row."""
-    return row["model"], row["calibration"], row["method"], row["scheme"]
 
 
 def _units(name: str, score: Score) -> float:

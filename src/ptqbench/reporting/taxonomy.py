@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.markup import cell_link, escape, identifier, short, table
-from ptqbench.reporting.scores import cell_of
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
 
@@ -61,5 +61,5 @@ def _best(sorted_rows: pl.DataFrame) -> str:
         return ""
     row = sorted_rows.row(0, named=True)
     return f"{short(100 * row['drop'], 3, sign=True)} ± {short(100 * row['drop_stderr'], 2)} % " + cell_link(
-        cell_of(row), row["method"]
+        Cell.of(row), row["method"]
     )

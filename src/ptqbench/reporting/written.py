@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from ptqbench.atomic import atomic, write_text
+from ptqbench.cells import Cell
 from ptqbench.reporting.figures import across_models, size_against_quality, write_figure
 from ptqbench.reporting.over_seeds import add_means, groups, merged
 from ptqbench.reporting.page import page
-from ptqbench.reporting.provenance import origins_table
-from ptqbench.reporting.scores import CellKey, collect_scores, pairs_table, scores_table
+from ptqbench.reporting.provenance import Origin, origins_table
+from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import summary
 
 Tables = dict[str, pl.DataFrame]
@@ -25,9 +25,7 @@ def compared(tables: Tables) -> Tables:
     return {"scores": scores_table(found), "pairs": pairs_table(found)}
 
 
-def write_report(
-    tables: Tables, origins: dict[CellKey, dict[str, Any]], pages: dict[CellKey, str], index: Path
-) -> None:
+def write_report(tables: Tables, origins: dict[Cell, Origin], pages: dict[Cell, str], index: Path) -> None:
     """The page ``index`` and what lies beside it; ``origins`` are what made the cells, where that is known."""
     if origins:
         tables = {**tables, "origins": origins_table(origins)}

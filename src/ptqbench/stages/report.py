@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ptqbench.atomic import write_text
 from ptqbench.errors import user_facing
@@ -27,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments.add_argument("--results", type=Path, required=True, help="the folder that holds the artifacts")
     args = arguments.parse_args(argv)
     claim(args.out)
-    plan: Any = read(args.plan, Planned)
+    plan = read(args.plan, Planned)
     evaluated = read_results(plan["evaluations"], args.results)
     tables = {
         "results": results_table(evaluated),

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from clone import REPOSITORY
 
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
-from ptqbench.plan import Cell, Plan
+from ptqbench.plan import Plan
 
 
 @pytest.mark.parametrize(("method", "scatter"), [("magr+gptq", 1), ("quip", 2), ("gptq", 4)])

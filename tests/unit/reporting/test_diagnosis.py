@@ -13,6 +13,7 @@ import report_data
 from browser import CHROMIUM, Tab, chromium
 from handmade import KEY, MEASURED
 
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
 from ptqbench.manifest import finish
 from ptqbench.records import Diagnosis as Record
@@ -51,7 +52,7 @@ def diagnosis(method: str = "awq+gptq", factor: float = 1.0) -> Diagnosis:
     ]
     growth = [{"blocks": 0, "kl": 0.0}, {"blocks": 1, "kl": 0.4 * factor}, {"blocks": 2, "kl": 1.0 * factor}]
     restored = [{"block": 0, "kl": 0.8 * factor}, {"block": 1, "kl": 0.3 * factor}]
-    cell = (report_data.MODELS[1], "c", method, "w2")
+    cell = Cell(report_data.MODELS[1], "c", method, "w2")
     return Diagnosis(cell, *(pl.DataFrame(rows) for rows in (layers, transforms, growth, restored)))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.family import Duel, duels, families, verdict
-from ptqbench.reporting.scores import CellKey, identifier
 
 # model: (scheme, bytes, bits per byte)
 CELLS = {
@@ -17,8 +17,8 @@ CELLS = {
 }
 
 
-def key(model: str, scheme: str) -> CellKey:
-    return (model, "none", "float", "float") if scheme == "float" else (model, "c", "gptq", scheme)
+def key(model: str, scheme: str) -> Cell:
+    return Cell(model, "none", "float", "float") if scheme == "float" else Cell(model, "c", "gptq", scheme)
 
 
 def tables(sign: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -33,7 +33,7 @@ def tables(sign: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def stderrs(score: str, stderr: float) -> dict[tuple[str, str, str], float]:
-    ids = [identifier(key(model, scheme)) for model, own in CELLS.items() for scheme, _, _ in own]
+    ids = [key(model, scheme).path for model, own in CELLS.items() for scheme, _, _ in own]
     return {(score, a, b): stderr for i, a in enumerate(ids) for b in ids[i + 1 :]}
 
 

@@ -10,19 +10,19 @@ import polars as pl
 import pytest
 import report_data
 
+from ptqbench.cells import Cell
 from ptqbench.reporting.answer import answer
 from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.over_seeds import merged
 from ptqbench.reporting.page import page
 from ptqbench.reporting.recommend import Constraints, candidates, recommend
-from ptqbench.reporting.scores import identifier
 from ptqbench.reporting.tables import KEY, summary
 from ptqbench.reporting.written import compared
 
 N, SEEDS = 30, (0, 1, 2)
-MEAN = ("plain", "c@seeds", "gptq", "w4")
-MEMBERS = [("plain", "c" if seed == 0 else f"c@seed{seed}", "gptq", "w4") for seed in SEEDS]
-FLOAT = ("plain", "none", "float", "float")
+MEAN = Cell("plain", "c@seeds", "gptq", "w4")
+MEMBERS = [Cell("plain", "c" if seed == 0 else f"c@seed{seed}", "gptq", "w4") for seed in SEEDS]
+FLOAT = Cell("plain", "none", "float", "float")
 PPL, ACC = "ppl wiki@64 (text)", "acc % qa<i>"
 
 
@@ -88,15 +88,15 @@ def test_the_mean_and_both_of_its_spreads(tables: dict[str, pl.DataFrame]) -> No
 
 
 def test_pairs_of_a_mean(tables: dict[str, pl.DataFrame]) -> None:
-    other = ("plain", "c", "rtn", "w4")
+    other = Cell("plain", "c", "rtn", "w4")
     pairs = tables["pairs"].filter(score=PPL)
-    one = pairs.filter(a=identifier(other), b=identifier(MEAN)).row(0, named=True)
+    one = pairs.filter(a=other.path, b=MEAN.path).row(0, named=True)
     each = np.stack([losses(tables, cell) for cell in MEMBERS])
     gap = 0.4 * (losses(tables, other) - each.mean(0))
     assert one["difference"] == pytest.approx(gap.mean())
     assert one["stderr"] == pytest.approx(2.045229642 / 1.959964 * gap.std(ddof=1) / math.sqrt(N), rel=1e-4)
     assert one["seed_sd"] == pytest.approx(0.4 * each.mean(1).std(ddof=1))
-    assert pairs.filter(a=identifier(other), b=identifier(MEMBERS[0]))["seed_sd"].to_list() == [None]
+    assert pairs.filter(a=other.path, b=MEMBERS[0].path)["seed_sd"].to_list() == [None]
 
 
 def test_what_is_shown_has_one_row_for_them(tables: dict[str, pl.DataFrame]) -> None:

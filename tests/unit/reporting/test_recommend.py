@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from recommendations import FLOAT, KL, NAMES, SIGNS, WIDTHS, constraints, table
 
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
 from ptqbench.reporting.answer import answer, doubts, left_out
 from ptqbench.reporting.collect import CELLS, RESULTS
@@ -24,7 +25,7 @@ from ptqbench.reporting.recommend import (
     parse_share,
     recommend,
 )
-from ptqbench.reporting.scores import SCORES, CellKey
+from ptqbench.reporting.scores import SCORES
 
 
 def loss(one: Candidate, score: str) -> float:
@@ -99,7 +100,10 @@ def test_the_seeds_cover_every_answer() -> None:
     assert {bool(answer.lacking) for answer in answers} == {True, False}
 
 
-def cell(name: str, size: float, drop: float, high: float, key: CellKey = ("m", "c", "", "")) -> Candidate:
+NAMELESS = Cell("m", "c", "", "")
+
+
+def cell(name: str, size: float, drop: float, high: float, key: Cell = NAMELESS) -> Candidate:
     return Candidate(name, "m", int(size), None, {NAMES[0]: 1 + drop}, {NAMES[0]: (drop, high)}, key=key)
 
 
