@@ -46,7 +46,8 @@ class Host:
 GPU = Host(True, 4e14, 4e9, 6.0, 2.5e9, 2.7e8)  # an H200 in bfloat16
 CPU = Host(False, 6e10, 1e9, 4.0)  # one job's share of two cores
 BARE, TORCH, MODELS = 2.5e8, 4e8, 6.3e8  # bytes of what jobs import: little, torch, transformers too
-HELD = {"perplexity": 1, "fidelity": 3}  # batches of logits that are there when the next one is made
+TEXTS = 1e8  # bytes of a suite's texts while they are cut into tokens
+HELD = {"perplexity": 0, "fidelity": 1}  # batches of logits that are there when the model makes its own
 
 
 class Shown(NamedTuple):
@@ -190,7 +191,7 @@ def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
 
 
 def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> Need:
-    """A suite on a whole model in memory: a batch within a block, or its logits, beside those that came before.
+    """A suite on a whole model in memory: a batch within a block, or its logits, beside those it is compared with.
 
     Experts of a mixture are run side by side on as many rows as their tokens have experts.
     """
@@ -205,13 +206,16 @@ def evaluate(size: Size, machine: Host, suite: dict[str, Any], served: bool) -> 
     work = itemsize * size.parameters + held * logits + max(within, logits + rows)
     operations = 2.0 * size.parameters * evaluated(suite, length)
     start = SERVED if served else machine.start + 2.0
-    return on_device(machine, start, MODELS, work, operations=operations, moved=float(size.file_bytes))
+    return on_device(machine, start, MODELS + TEXTS, work, operations=operations, moved=float(size.file_bytes))
 
 
 def reference(size: Size, machine: Host, suite: dict[str, Any]) -> Need:
     """The float model's last hidden states on the windows of a suite, and their tokens."""
     disk = evaluated(suite, window(size, suite)) * (size.hidden * (2 if machine.gpu else FLOAT) + FLOAT)
-    return replace(evaluate(size, machine, {**suite, "kind": "perplexity"}, served=False), disk=disk)
+    made = evaluate(size, machine, {**suite, "kind": "perplexity"}, served=False)
+    head = size.vocabulary * size.hidden * (2 if machine.gpu else FLOAT)
+    grown = {"gpu": made.gpu + head} if machine.gpu else {"host": made.host + head}
+    return replace(made, disk=disk, **grown)
 
 
 def window(size: Size, suite: dict[str, Any]) -> int:

@@ -48,14 +48,18 @@ def run(backend: Any, suite: dict[str, Any], reference: Stored) -> list[dict[str
         found: list[Change] = []
         with progress_bar(f"fidelity on {name}: window", total=len(cut)) as bar:
             logits = reference.logits(name, size)
-            others = backend.predictions(cut, size, suite.get("top_k", TOP_K))
-            for ids, wanted, other in zip(cut.split(size), logits, others, strict=True):
-                for window, p, q in zip(ids, wanted, other, strict=True):
-                    found.append(compared(window, p, q))
+            others = iter(backend.predictions(cut, size, suite.get("top_k", TOP_K)))
+            for ids in cut.split(size):
+                found += changes(ids, next(logits), next(others))  # no name holds them while the next are made
                 bar(len(ids))
         common = {"task": name, "n": len(found), "window": cut.shape[1]}
         rows += [{**common, **row} for row in summary(found, None if backend.exact else suite.get("top_k", TOP_K))]
     return rows
+
+
+def changes(windows: Any, logits: Any, others: Any) -> list[Change]:
+    """Those of a batch of windows."""
+    return [compared(window, p, q) for window, p, q in zip(windows, logits, others, strict=True)]
 
 
 def compared(window: Any, reference: Any, other: Any) -> Change:

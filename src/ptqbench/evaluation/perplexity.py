@@ -96,6 +96,7 @@ def token_losses(model: nn.Module, cut: Tensor, batch_size: int) -> Iterator[Ten
         logits = model(input_ids=batch, use_cache=False).logits
         pairs = zip(logits, batch, strict=True)  # one window after another: no second copy of all logits
         losses = [F.cross_entropy(row[:-1].float(), ids[1:], reduction="none") for row, ids in pairs]
+        del logits, pairs  # before the next batch's
         yield torch.stack(losses).double().cpu()
 
 
