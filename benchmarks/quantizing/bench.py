@@ -15,6 +15,7 @@ import torch
 from ptqbench import spec
 from ptqbench.drive.propagate import PropagatedCell
 from ptqbench.drive.records import unsound
+from ptqbench.fallback import Fallback
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import collect_blocks
 from ptqbench.models.skeleton import Skeleton
@@ -101,7 +102,7 @@ class Bench:
                 sync(self.device)
                 stamps.append(time.perf_counter())
                 made += result[0].records if result else []
-        if told := [record["fallback"] for record in made if unsound(record)]:
+        if told := [str(Fallback.of(record["fallback"])) for record in made if unsound(record)]:
             raise ValueError(f"{name}: {told[0]}")
         laps = [after - before for before, after in pairwise(stamps)]
         first = laps.pop(0) if once else 0.0

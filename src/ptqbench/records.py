@@ -63,6 +63,13 @@ class Statistics(Manifest, Measured):
     adapter: str
 
 
+class Fallen(TypedDict):
+    """A :class:`ptqbench.fallback.Fallback`."""
+
+    kind: str
+    words: str
+
+
 class Layer(TypedDict):
     """What quantization says of one linear."""
 
@@ -71,7 +78,7 @@ class Layer(TypedDict):
     proxy_loss: float
     nearest_proxy_loss: float
     snr_db: float
-    fallback: NotRequired[str]
+    fallback: NotRequired[Fallen]
 
 
 class Codes(Manifest, Measured):

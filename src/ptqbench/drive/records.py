@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.fallback import Fallback
+
 FLOORED = 0.01  # of the rounding error: what scales at float16's floor may have without being told
 SOUND = 0.01  # of the loss: what a rounding's steps add up to and what its codes have; 1e-4 was the most seen
 
@@ -62,17 +64,18 @@ def settle(records: list[dict[str, Any]]) -> None:
             if isinstance(value, Lap):
                 record[key] = value.seconds()
         if told := shortcoming(record):
-            record.setdefault("fallback", told)
+            record.setdefault("fallback", told.as_json())
 
 
-def shortcoming(record: dict[str, Any]) -> str | None:
-    """What a record's numbers say against its linear, in one phrase."""
+def shortcoming(record: dict[str, Any]) -> Fallback | None:
+    """What a record's numbers say against its linear."""
     if unsound(record):
-        return f"unsound: its codes' loss is off by {record['identity_error']:.1%} of what its steps add up to"
+        off = f"its codes' loss is off by {record['identity_error']:.1%} of what its steps add up to"
+        return Fallback("unsound", off)
     if record.get("scale_ceiling", 0.0) > 0:
-        return f"clipped: {record['scale_ceiling']:.1%} of its scales are at float16's largest, 2^15"
+        return Fallback("clipped", f"{record['scale_ceiling']:.1%} of its scales are at float16's largest, 2^15")
     if record.get("scale_floor", 0.0) > FLOORED:
-        return f"coarse: {record['scale_floor']:.0%} of its error is of scales at float16's smallest, 2^-14"
+        return Fallback("coarse", f"{record['scale_floor']:.0%} of its error is of scales at float16's smallest, 2^-14")
     return None
 
 

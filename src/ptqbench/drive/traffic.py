@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.fallback import Fallback
 from ptqbench.methods.state import MOMENTS, SiteStatistics, check_finite
 from ptqbench.models.adapter import Site
 
 WEIGHT = 1 / 8  # of the prior, in tokens per channel
+
+UNROUTED = Fallback("nearest", "no calibration token was routed to this expert")
 
 
 def read_statistics(
@@ -64,8 +67,9 @@ def traffic(statistics: SiteStatistics) -> dict[str, Any]:
     """What the report says of an expert's linear: its tokens, and a fallback where they are too few or none."""
     found: dict[str, Any] = {"tokens": statistics.tokens, "prior": statistics.prior}
     if not statistics.tokens:
-        found["fallback"] = "nearest: no calibration token was routed to this expert"
+        found["fallback"] = UNROUTED.as_json()
     elif statistics.tokens < len(statistics.hessian):
         share = f"{statistics.prior:.0%} of H is the prior"
-        found["fallback"] = f"low traffic: {statistics.tokens} tokens for {len(statistics.hessian)} channels, {share}"
+        few = f"{statistics.tokens} tokens for {len(statistics.hessian)} channels, {share}"
+        found["fallback"] = Fallback("low traffic", few).as_json()
     return found

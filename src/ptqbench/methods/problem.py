@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptqbench.fallback import Fallback
 from ptqbench.numbers.grid import Grid
 
+UNFACTORABLE = Fallback("nearest", "H cannot be factored")
 Bounds = Callable[[Tensor, Grid, Tensor | None], tuple[Tensor, Tensor]]
 
 
@@ -84,7 +86,7 @@ def nearest(problem: Problem) -> Rounded:
 def unfactorable(problem: Problem, record: dict[str, Any]) -> Rounded:
     """Nearest rounding where no damping lets H be factored, and the record says so."""
     plain = nearest(problem)
-    return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": "nearest: H cannot be factored"})
+    return Rounded(plain.codes, plain.scale, plain.zero, {**record, "fallback": UNFACTORABLE.as_json()})
 
 
 def live_diagonal(problem: Problem) -> tuple[Tensor, Tensor]:

@@ -9,13 +9,14 @@ import polars as pl
 
 from ptqbench.cells import Cell
 from ptqbench.errors import UserError
+from ptqbench.fallback import Fallback
 from ptqbench.formats.choice import served
 from ptqbench.formats.layout import Layout
 from ptqbench.manifest import NAME, read_result
 from ptqbench.members import members
 from ptqbench.places import checkpoint_folder
 from ptqbench.recipe import Member, Recipe
-from ptqbench.records import Exported, Packed, PlannedCell, PlannedEvaluation, Reported, Result
+from ptqbench.records import Exported, Layer, Packed, PlannedCell, PlannedEvaluation, Reported, Result
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -175,11 +176,17 @@ def cells_table(cells: list[PlannedCell], found: list[Evaluated], root: Path) ->
 
 def layers_table(found: list[Evaluated]) -> pl.DataFrame:
     """One row per cell and linear: what quantization recorded there."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for cell, record in _records(found).items():
-        key = cell.columns
-        rows += [{**key, **layer} for layer in record["quantized"]["layers"]] if "quantized" in record else []
+        for layer in record["quantized"]["layers"] if "quantized" in record else []:
+            told = fallback_of(layer)
+            rows.append({**cell.columns, **layer, **({"fallback": str(told)} if told else {})})
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def fallback_of(layer: Layer) -> Fallback | None:
+    """Why a linear did not run as asked; None if it did."""
+    return Fallback.of(layer["fallback"]) if "fallback" in layer else None
 
 
 def serving_flags(spec: dict[str, Any], record: Exported) -> list[str] | None:
@@ -224,7 +231,9 @@ def _cell_row(cell: Cell, spec: dict[str, Any], record: Reported) -> dict[str, A
         "quantize_seconds": made["seconds"],
         "peak_memory_bytes": made["peak_memory_bytes"],
         "proxy_loss": sum(layer["proxy_loss"] for layer in made["layers"]),
-        "fallbacks": [f"{one['linear']}: {one['fallback']}" for one in made["layers"] if one.get("fallback")],
+        "fallbacks": [
+            f"{one['linear']}: {Fallback.of(one['fallback'])}" for one in made["layers"] if "fallback" in one
+        ],
         "added_bytes": made["added_bytes"],
         "float_bytes": made["float_bytes"],
     }

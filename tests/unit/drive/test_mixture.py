@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ptqbench.drive.cell import Cell
 from ptqbench.drive.site import QuantizedBlock
+from ptqbench.drive.traffic import UNROUTED
 from ptqbench.linalg.proxy import proxy_loss
 from ptqbench.methods.transforms.salience import scaled_loss, search
 from ptqbench.models.experts import fuse, make_watchable
@@ -186,10 +187,10 @@ def test_little_traffic_shrinks_to_the_prior_and_none_rounds_to_nearest(mixtral:
     settle(result.records)
     records = {record["linear"].removeprefix("0.block_sparse_moe.experts."): record for record in result.records}
     for leaf in ("w1", "w2", "w3"):
-        assert records[f"2.{leaf}"]["fallback"].startswith("nearest: no calibration token")
+        assert records[f"2.{leaf}"]["fallback"] == UNROUTED.as_json()
         assert records[f"2.{leaf}"]["tokens"] == 0
         assert records[f"2.{leaf}"]["proxy_loss"] == pytest.approx(records[f"2.{leaf}"]["nearest_proxy_loss"], rel=1e-4)
-        assert records[f"1.{leaf}"]["fallback"].startswith("low traffic: 24 tokens")
+        assert records[f"1.{leaf}"]["fallback"]["words"].startswith("24 tokens")
         assert records[f"1.{leaf}"]["proxy_loss"] < 0.9 * records[f"1.{leaf}"]["nearest_proxy_loss"]
         assert "fallback" not in records[f"0.{leaf}"]
     assert "tokens" not in next(record for record in result.records if "q_proj" in record["linear"])

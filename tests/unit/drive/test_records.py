@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ptqbench.drive.records import settle
+from ptqbench.fallback import Fallback
 
 
 def settled(**record: Any) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def test_numbers_are_read() -> None:
 
 @pytest.mark.parametrize("error", [0.07, float("nan")])
 def test_a_loss_that_does_not_add_up_is_told(error: float) -> None:
-    assert settled(identity_error=torch.tensor(error))["fallback"].startswith("unsound: its codes' loss is off by")
+    assert settled(identity_error=torch.tensor(error))["fallback"]["kind"] == "unsound"
 
 
 def test_a_loss_that_adds_up_is_not() -> None:
@@ -33,4 +34,5 @@ def test_a_loss_that_adds_up_is_not() -> None:
 
 
 def test_an_earlier_fallback_stays() -> None:
-    assert settled(identity_error=torch.tensor(0.5), fallback="low traffic")["fallback"] == "low traffic"
+    earlier = Fallback("low traffic", "few tokens").as_json()
+    assert settled(identity_error=torch.tensor(0.5), fallback=earlier)["fallback"] == earlier

@@ -39,9 +39,10 @@ CONFIG: dict[str, Any] = {
     "methods": {"gptq": {"rounding": "gptq", "propagate": True}},
 }
 CELL, BASELINE = ["m", "c", "gptq", "w4"], ["m", "none", "float", "float"]
+UNFACTORABLE = {"kind": "nearest", "words": "H cannot be factored"}
 LAYERS = [
     {"linear": "0.q", "proxy_loss": 1.5, "seconds": 2.0},
-    {"linear": "0.k", "proxy_loss": 0.5, "seconds": 1.0, "fallback": "nearest: H cannot be factored"},
+    {"linear": "0.k", "proxy_loss": 0.5, "seconds": 1.0, "fallback": UNFACTORABLE},
 ]
 
 
@@ -155,6 +156,7 @@ def test_flags_are_those_of_the_server_that_ran(tmp_path: Path) -> None:
 def test_layers(tmp_path: Path) -> None:
     table = layers_table(read(tmp_path, (BASELINE, result(BASELINE)), (CELL, result(CELL))))
     assert table.select("method", "linear", "proxy_loss").rows() == [("gptq", "0.q", 1.5), ("gptq", "0.k", 0.5)]
+    assert table["fallback"].to_list() == [None, "nearest: H cannot be factored"]
 
 
 def test_ranges_are_told_with_what_is_not_their_default() -> None:

@@ -176,7 +176,7 @@ def test_what_cannot_be_factored_is_rounded_to_nearest_and_says_so() -> None:
     problem = make_problem(4, 8, Grid(3, 4))
     broken = replace(problem, hessian=-problem.hessian)
     found = solve(broken)
-    assert found.record["fallback"] == "nearest: H cannot be factored"
+    assert found.record["fallback"] == {"kind": "nearest", "words": "H cannot be factored"}
     assert torch.equal(found.codes, nearest.Nearest().round_site(broken).codes)
 
 
