@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from ptqbench.cells import Cell
-from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.page import page
 from ptqbench.reporting.provenance import Evaluation, Origin
+from ptqbench.reporting.results import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import KEY
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ptqbench.reporting.collect import ITEMS, RESULTS
+from ptqbench.reporting.results import ITEMS, RESULTS
 from ptqbench.reporting.tables import KEY
 
 CELLS = [("m", "none", "float", "float"), *(("m", "c", method, "w4") for method in ("rtn", "gptq", "awq"))]

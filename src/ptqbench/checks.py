@@ -1,4 +1,7 @@
-"""Checks of the config against the files it names, before any work."""
+"""Checks of the config against the files it names, before any work.
+
+Each ``check_…`` raises :class:`UserError` for what is not so as its docstring says.
+"""
 
 from __future__ import annotations
 

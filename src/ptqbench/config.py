@@ -44,6 +44,7 @@ def take_over(config: dict[str, Any]) -> None:
     """Make ``config`` that of the run that submitted this job.
 
     Snakemake does not tell its jobs of ``--replace-workflow-config``: theirs would mix a preset with config.yaml.
+    Raises :class:`UserError` where the run's config did not reach the job.
     """
     if VARIABLE not in os.environ:
         raise UserError(

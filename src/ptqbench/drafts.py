@@ -32,7 +32,10 @@ class Draft:
     sequence: int = SEQUENCE
 
     def add(self, model: str) -> str:
-        """Add a folder, or a model of the hub as it is now; the name that it gets."""
+        """Add a folder, or a model of the hub as it is now; the name that it gets.
+
+        Raises :class:`UserError` for what is neither, and where two models have one name.
+        """
         folder = Path(model).expanduser()
         if folder.is_dir():
             name, entry = name_of(folder.resolve().name), {"path": str(folder.resolve())}
@@ -88,7 +91,10 @@ def known_methods() -> dict[str, Any]:
 
 
 def chosen(names: tuple[str, ...]) -> dict[str, Any]:
-    """The lines of methods that are named."""
+    """The lines of methods that are named.
+
+    Raises :class:`UserError` for a name that is not known.
+    """
     known = known_methods()
     for name in names:
         if name not in known:

@@ -99,7 +99,10 @@ def about(subject: str) -> Iterator[None]:
 
 @contextmanager
 def writing(file: Path, temporary: Path) -> Iterator[None]:
-    """Name ``file`` in what the operating system says of a write to ``temporary``, often without a path."""
+    """Name ``file`` in what the operating system says of a write to ``temporary``, often without a path.
+
+    Raises ``OSError`` with that name.
+    """
     try:
         yield
     except Exception as error:

@@ -1,4 +1,7 @@
-"""Checks of what is calibrated on images, or sees them through a quantized tower, before any work."""
+"""Checks of what is calibrated on images, or sees them through a quantized tower, before any work.
+
+Each ``check_…`` raises :class:`UserError` for what is not so as its docstring says.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checks of a model's folder that need no torch, before any work; ``models/examine.py`` does those that do."""
+"""Checks of a model's folder that need no torch, before any work; ``models/examine.py`` does those that do.
+
+Each ``check_…`` raises :class:`UserError` for what is not so as its docstring says.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ def check_index(folder: Path, headers: dict[str, Header], where: str) -> None:
 
 
 def linear_shapes(adapter: Adapter, settings: dict[str, Any], headers: dict[str, Header]) -> Shapes:
-    """The shapes of every site's linears, which have to be matrices of floats."""
+    """The shapes of every site's linears, which have to be matrices of floats.
+
+    Raises :class:`UserError` for one that is missing or no such matrix.
+    """
     found: Shapes = {}
     for block in range(adapter.n_blocks(settings)):
         for site in adapter.sites(settings, block):

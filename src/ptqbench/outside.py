@@ -45,7 +45,10 @@ def check_file(file: Path, where: str) -> os.stat_result:
 
 
 def listing(folder: Path, where: str) -> list[str]:
-    """The names in a folder."""
+    """The names in a folder.
+
+    Raises :class:`UserError` for one that cannot be read.
+    """
     try:
         return os.listdir(folder)
     except OSError as error:
@@ -53,7 +56,10 @@ def listing(folder: Path, where: str) -> list[str]:
 
 
 def read_object(file: Path, where: str, limit: int = OBJECT_BYTES) -> dict[str, Any]:
-    """The JSON object in a file of at most ``limit`` bytes."""
+    """The JSON object in a file of at most ``limit`` bytes.
+
+    Raises :class:`UserError` for a larger one, and as :func:`parse_object` does.
+    """
     size = check_file(file, where).st_size
     if size > limit:
         raise UserError(f"{where}: {file} has {size} bytes, and at most {limit} are read: fetch it again")
@@ -61,7 +67,10 @@ def read_object(file: Path, where: str, limit: int = OBJECT_BYTES) -> dict[str, 
 
 
 def parse_object(content: bytes, what: str) -> dict[str, Any]:
-    """``content`` as one JSON object without keys that come twice; ``what`` begins the messages."""
+    """``content`` as one JSON object without keys that come twice; ``what`` begins the messages.
+
+    Raises :class:`UserError` for anything else.
+    """
     try:
         found = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
     except _Twice as error:

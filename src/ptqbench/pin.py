@@ -21,7 +21,10 @@ def pinned(asked: list[str]) -> list[str]:
 
 
 def pinned_models(asked: list[str]) -> list[str]:
-    """The lines of models; none where none is asked for."""
+    """The lines of models; none where none is asked for.
+
+    Raises :class:`UserError` for a line that is no ``NAME=HUB_ID``.
+    """
     pairs = [text.rpartition("=")[::2] for text in asked]
     named = [(name or hub.rpartition("/")[2].lower(), hub) for name, hub in pairs]
     for (name, _), text in zip(named, asked, strict=True):

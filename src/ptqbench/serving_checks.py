@@ -1,4 +1,7 @@
-"""Checks that every suite can measure every cell that it is asked to, and read its checkpoint, before any work."""
+"""Checks that every suite can measure every cell that it is asked to, and read its checkpoint, before any work.
+
+Each ``check_…`` raises :class:`UserError` for what is not so as its docstring says.
+"""
 
 from __future__ import annotations
 

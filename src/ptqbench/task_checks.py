@@ -1,4 +1,7 @@
-"""Checks of a suite's tasks against their files, before any work; lm-eval itself is not imported, it brings torch."""
+"""Checks of a suite's tasks against their files, before any work; lm-eval itself is not imported, it brings torch.
+
+Each ``check_…`` raises :class:`UserError` for what is not so as its docstring says.
+"""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ def lines(args: argparse.Namespace) -> list[str]:
     """Where the page is; tables of an earlier version lack columns."""
     import polars as pl
 
-    from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
     from ptqbench.reporting.folder import read
     from ptqbench.reporting.provenance import origins_of
+    from ptqbench.reporting.results import CELLS, ITEMS, RESULTS
     from ptqbench.reporting.written import compared, write_report
 
     tables = {}

@@ -69,7 +69,10 @@ def lines(args: argparse.Namespace) -> Iterator[str]:
 
 
 def write(folder: Path, text: str) -> Path:
-    """The folder's config; one that somebody edited is not replaced. The first line is about who wrote it."""
+    """The folder's config; one that somebody edited is not replaced. The first line is about who wrote it.
+
+    Raises :class:`UserError` for such a one.
+    """
     import hashlib
 
     from ptqbench.errors import UserError

@@ -42,7 +42,10 @@ def of_stream(corpus: Corpus, tokenize: Tokenize, samples: int, length: int, see
 
 
 def of_documents(corpus: Corpus, tokenize: Tokenize, samples: int, length: int, seed: int) -> list[np.ndarray]:
-    """GPTQ's C4: a crop of a document that is longer, drawn with replacement, by Python's generator."""
+    """GPTQ's C4: a crop of a document that is longer, drawn with replacement, by Python's generator.
+
+    Raises :class:`UserError` where no document is long enough.
+    """
     draw, crops, short = random.Random(seed), list[np.ndarray](), set[int]()
     while len(crops) < samples:
         index = draw.randint(0, len(corpus.documents) - 1)
@@ -61,6 +64,7 @@ def of_blocks(corpus: Corpus, tokenize: Tokenize, samples: int, length: int, see
     """AWQ's Pile: the first ``samples`` of the shuffled documents that fit into a block, joined and cut into blocks.
 
     So there are fewer blocks than samples. AWQ's seed is 42, its length 512.
+    Raises :class:`UserError` where they make less than one block.
     """
     kept: list[np.ndarray] = []
     for index in np.random.default_rng(seed).permutation(len(corpus.documents)):  # as `datasets` shuffles

@@ -48,6 +48,7 @@ def read_corpus(corpus: str, purpose: str, revision: str | None = None, special:
     """A corpus for a ``purpose``, ``calibration`` or ``evaluation``; a set of the hub at a ``revision``.
 
     ``special`` are the tokenizer's tokens that begin or end a document: they part the documents of a text file.
+    Raises :class:`UserError` for an empty one.
     """
     if corpus in CORPORA:
         return _from_hub(corpus, purpose, revision)

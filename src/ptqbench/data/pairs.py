@@ -61,7 +61,10 @@ def read_questions(file: Path) -> tuple[Item, ...]:
 
 
 def last_images(items: Sequence[Item], samples: int, seed: int) -> list[int]:
-    """Places of one question, drawn by the seed, on each of the last ``samples`` images, rising."""
+    """Places of one question, drawn by the seed, on each of the last ``samples`` images, rising.
+
+    Raises :class:`UserError` where there are fewer images.
+    """
     places: dict[bytes, list[int]] = {}
     for index, item in enumerate(items):
         places.setdefault(item.image, []).append(index)
@@ -78,7 +81,10 @@ def first_seen(chosen: Sequence[tuple[int, Item]], asked: Sequence[Item]) -> int
 
 
 def fetch(name: str, samples: int, seed: int, revision: str | None) -> list[tuple[int, Item]]:
-    """Random questions of the train split of a set of the hub, each about another image."""
+    """Random questions of the train split of a set of the hub, each about another image.
+
+    Raises :class:`UserError` where there are fewer images.
+    """
     from datasets import load_dataset
 
     known = QUESTIONS[name]
@@ -93,7 +99,10 @@ def fetch(name: str, samples: int, seed: int, revision: str | None) -> list[tupl
 
 
 def tokenized(chosen: Sequence[tuple[int, Item]], encode: Callable[[Item, str], list[int]], longest: int) -> list[Pair]:
-    """The pairs; ``encode(item, answer)`` gives the tokens of the whole, of which a model reads ``longest`` at most."""
+    """The pairs; ``encode(item, answer)`` gives the tokens of the whole, of which a model reads ``longest`` at most.
+
+    Raises :class:`UserError` for one that is longer.
+    """
     found = []
     for place, item in chosen:
         answer = Counter(item.answers).most_common(1)[0][0]

@@ -43,6 +43,7 @@ def choose_widths(cell: Cell, model: nn.Module, choices: Sequence[int], budget: 
     """The widths that an exact knapsack chooses; a uniform cell of ``budget`` bits would take as many bytes.
 
     The cell is quantized once at each width; ``model`` is the float model on the cell's device.
+    Raises :class:`UserError` for a budget that holds no cell of the smallest width.
     """
     options: dict[Place, list[Option]] = {}
     weights = importance(cell, model, min(choices))

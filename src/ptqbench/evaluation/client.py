@@ -50,7 +50,10 @@ class Client:
             pass
 
     def complete(self, prompts: list[list[int]], **options: Any) -> list[dict[str, Any]]:
-        """The choices of ``/v1/completions`` for prompts of token ids, in their order."""
+        """The choices of ``/v1/completions`` for prompts of token ids, in their order.
+
+        Raises :class:`Unanswered` where the answer breaks off.
+        """
         body = {"model": MODEL, "prompt": prompts, "temperature": 0, **options}
         with self._open("/v1/completions", body) as response:
             try:
@@ -60,7 +63,10 @@ class Client:
         return sorted(choices, key=lambda choice: choice["index"])
 
     def chat(self, content: list[dict[str, Any]], **options: Any) -> str:
-        """The answer of ``/v1/chat/completions`` to one turn of the user."""
+        """The answer of ``/v1/chat/completions`` to one turn of the user.
+
+        Raises :class:`Unanswered` where the answer breaks off.
+        """
         turn = [{"role": "user", "content": content}]
         body = {"model": MODEL, "messages": turn, "temperature": 0, **options}
         with self._open("/v1/chat/completions", body) as response:
@@ -71,7 +77,10 @@ class Client:
         return answer
 
     def stream(self, prompt: list[int], **options: Any) -> Iterator[dict[str, Any]]:
-        """Chunks of one completion, as they come."""
+        """Chunks of one completion, as they come.
+
+        Raises :class:`Unanswered` where the answer breaks off.
+        """
         body = {"model": MODEL, "prompt": [prompt], "temperature": 0, "stream": True, **options}
         with self._open("/v1/completions", body) as response:
             try:

@@ -80,6 +80,7 @@ def windows(tokens: Tensor, length: int) -> Tensor:
     """Cut a stream ``[n]`` into its ``n // length`` non-overlapping windows ``[n // length, length]``.
 
     The tail is dropped, as in the reference; no window gets a BOS of its own.
+    Raises :class:`UserError` for a text shorter than one.
     """
     count = len(tokens) // length
     if count == 0:

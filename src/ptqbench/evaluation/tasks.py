@@ -24,6 +24,7 @@ def run(backend: Any, suite: dict[str, Any]) -> list[dict[str, Any]]:
 
     ``asked``: the suite's score is over this row's task, and not only through a group that has it; a group's row has
     ``leaves``, the weight of each task in its mean.
+    Raises :class:`UserError` for a task that lm-eval does not know.
     """
     import lm_eval
     from lm_eval.tasks import TaskManager

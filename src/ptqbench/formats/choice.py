@@ -85,7 +85,10 @@ def candidates(backend: str, layout: Layout, asked: str, model_type: str | None 
 
 
 def choose(rows: list[Row], asked: str, model_type: str) -> Row:
-    """The first of the candidate ``rows`` that holds for a model."""
+    """The first of the candidate ``rows`` that holds for a model.
+
+    Raises :class:`UserError` where the model cannot have the format that is ``asked`` for.
+    """
     row = next(row for row in rows if model_type in row.get("model_types", [model_type]))
     if asked not in ("auto", row["format"]):
         raise UserError(f"format '{asked}' serves no '{model_type}' model, {row['because']}: use auto or dense")

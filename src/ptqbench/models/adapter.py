@@ -185,7 +185,10 @@ def reason_for_float(adapter: Adapter, name: str) -> str | None:
 
 
 def adapter_name(config: dict[str, Any], where: str) -> str:
-    """The file in ``models/adapters`` that declares the config's ``model_type``."""
+    """The file in ``models/adapters`` that declares the config's ``model_type``.
+
+    Raises :class:`UserError` where no file does.
+    """
     model_type = config.get("model_type")
     known = {kind: name for name, traits in members("models/adapters").items() for kind in traits["MODEL_TYPES"]}
     if model_type not in known:
@@ -197,7 +200,10 @@ def adapter_name(config: dict[str, Any], where: str) -> str:
 
 
 def load_adapter(config: dict[str, Any], where: str = "config.json") -> Adapter:
-    """The adapter for a model's ``config.json``."""
+    """The adapter for a model's ``config.json``.
+
+    Raises :class:`UserError` where none describes it, or a key that it reads is missing.
+    """
     adapter: Adapter = importlib.import_module(f"ptqbench.models.adapters.{adapter_name(config, where)}").ADAPTER
     for key in (adapter.text, adapter.tower.config if adapter.tower else None):
         if key and not isinstance(config.get(key), dict):

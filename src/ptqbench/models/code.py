@@ -96,7 +96,10 @@ def relative_imports(module: ast.Module) -> Iterator[str]:
 
 
 def tree(file: Path) -> ast.Module:
-    """A file's syntax tree; nothing of it is run."""
+    """A file's syntax tree; nothing of it is run.
+
+    Raises :class:`UserError` for what this version of Python does not read.
+    """
     try:
         return ast.parse(file.read_bytes())
     except (SyntaxError, ValueError) as error:

@@ -48,7 +48,10 @@ def runtime(name: str) -> str:
 
 
 def fuse(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by checkpoint name (``….weight``) as the runtime module's parameters; differentiable."""
+    """Tensors by checkpoint name (``….weight``) as the runtime module's parameters; differentiable.
+
+    Raises ``RuntimeError`` where matrices of an expert are missing.
+    """
     fused: dict[str, Tensor] = {}
     parts: dict[str, dict[tuple[int, int], Tensor]] = {}
     for name, tensor in tensors.items():
@@ -72,6 +75,7 @@ def fill(model: Any, tensors: Iterable[tuple[str, Tensor]], device: torch.device
     """Give a transformers model that is on meta its weights, by checkpoint name, as they come: none is held twice.
 
     Its own buffers are there already (:mod:`ptqbench.models.buffers`). A head that is the embedding needs no tensor.
+    Raises ``RuntimeError`` where matrices of an expert are missing.
     """
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state: dict[str, Tensor] = {}

@@ -64,7 +64,10 @@ def all_weights(folder: Path, where: str) -> list[Path]:
 
 
 def read_files(folder: Path, where: str, code: bool) -> list[Path]:
-    """The other files of the model: configs, tokenizer, templates, and the ``code`` beside the weights if trusted."""
+    """The other files of the model: configs, tokenizer, templates, and the ``code`` beside the weights if trusted.
+
+    Raises :class:`UserError` for one that is too large to be such a file.
+    """
     names = [place for part in ["", *parts(folder)] for place in (folder / part, folder / part / TEMPLATES)]
     found = [place / name for place in names if place.is_dir() for name in listing(place, where)]
     files = sorted(file for file in found if is_read(file.name, code) and (file.suffix or not file.is_dir()))
@@ -80,7 +83,10 @@ def model_files(folder: Path, where: str, code: bool) -> list[Path]:
 
 
 def wanted_weights(names: Collection[str], folder: Path, where: str) -> list[str]:
-    """Of a repository's files those with weights, when those of :func:`wanted_files` are in ``folder`` already."""
+    """Of a repository's files those with weights, when those of :func:`wanted_files` are in ``folder`` already.
+
+    Raises :class:`UserError` where the repository lacks one.
+    """
     found = []
     for before in [f"{part}/" for part in parts(folder)] or [""]:
         index = f"{before}{INDEX}" in names
@@ -101,7 +107,10 @@ def wanted_files(names: Collection[str], code: bool) -> list[str]:
 
 
 def shards(index: Path, where: str) -> dict[str, str]:
-    """An index's tensors, and the file of the same folder that each is in."""
+    """An index's tensors, and the file of the same folder that each is in.
+
+    Raises :class:`UserError` for an index that transformers would not load, or that leads elsewhere.
+    """
     content = read_object(index, where)
     if not isinstance(content.get("metadata"), dict):
         raise UserError(f"{where}: {index} has no metadata, an object, without which transformers stops: add it")

@@ -27,7 +27,10 @@ what two 16-bit implementations of the unquantized model differ by. `within`: pe
 
 
 def pairs(evaluations: list[PlannedEvaluation]) -> list[tuple[PlannedEvaluation, PlannedEvaluation]]:
-    """Every served evaluation of a plan that keeps log-probabilities, with the twin's: same codes, same windows."""
+    """Every served evaluation of a plan that keeps log-probabilities, with the twin's: same codes, same windows.
+
+    Raises :class:`UserError` where one has no twin, or nothing is served.
+    """
     kept = [one for one in evaluations if one["spec"]["suite"].get("keep_logprobs")]
     twins = {_key(one["spec"]): one for one in kept if one["spec"]["backend"] == TWIN}
     served = [one for one in kept if one["spec"]["backend"] != TWIN]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from ptqbench.reporting.collect import RESULTS
 from ptqbench.reporting.headline import PERPLEXITY, divergences, headlined
+from ptqbench.reporting.results import RESULTS
 
 KEY = ("model", "calibration", "method", "scheme", "suite", "task", "metric")
 

@@ -41,7 +41,10 @@ class Diagnosis:
 
 
 def read_diagnoses(planned: list[PlannedDiagnosis], root: Path) -> list[Diagnosis]:
-    """What the stage wrote for each planned cell."""
+    """What the stage wrote for each planned cell.
+
+    Raises :class:`UserError` for what was made from another configuration.
+    """
     found = []
     for one in planned:
         folder = root / "diagnosis" / "/".join(one["cell"])

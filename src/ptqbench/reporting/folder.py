@@ -10,7 +10,10 @@ from ptqbench.errors import UserError, short
 
 
 def read(report: Path, name: str) -> pl.DataFrame:
-    """A table of the report."""
+    """A table of the report.
+
+    Raises :class:`UserError` where it is not there or no table.
+    """
     file = report / f"{name}.parquet"
     if not file.is_file():
         raise UserError(f"there is no {file}: run snakemake first, or name the report's folder (--report)")

@@ -24,7 +24,10 @@ class Source(NamedTuple):
 
 
 def source_of(manifest: Path) -> Source:
-    """The source of a prepared model, from its manifest."""
+    """The source of a prepared model, from its manifest.
+
+    Raises :class:`UserError` where that is not there.
+    """
     if not manifest.is_file():
         raise UserError(f"there is no {manifest}: name the report in the folder of its run (--report)")
     found = load(manifest, Model)

@@ -15,7 +15,7 @@ import polars as pl
 from ptqbench.cells import Cell
 from ptqbench.manifest import canonical
 from ptqbench.records import PlannedCell
-from ptqbench.reporting.collect import Evaluated
+from ptqbench.reporting.results import Evaluated
 from ptqbench.reporting.tables import KEY
 
 MADE = ("spec", "code", "versions")  # of a cell

@@ -140,7 +140,10 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
 
 
 def only(cells: list[Candidate], method: str | None, bits: str | None) -> list[Candidate]:
-    """The cells of a method and of a bit-width, and the unquantized models."""
+    """The cells of a method and of a bit-width, and the unquantized models.
+
+    Raises :class:`UserError` for a name that the report does not have.
+    """
     quantized = [cell for cell in cells if not cell.is_float]
     named = {
         "--method": (method, {cell.key[2] for cell in quantized}),
@@ -320,7 +323,10 @@ def pair_stderr(stderrs: Stderrs, score: str, a: str, b: str) -> float:
 
 
 def chosen_scores(asked: Iterable[str], scores: pl.DataFrame) -> tuple[str, ...]:
-    """Score names that ``--task`` names: in full, or every one of a corpus or suite; all for none."""
+    """Score names that ``--task`` names: in full, or every one of a corpus or suite; all for none.
+
+    Raises :class:`UserError` for what the report did not measure.
+    """
     known = scores.select("score", "suite", "task").unique(maintain_order=True).rows()
     found: dict[str, None] = {}
     for word in asked:
@@ -333,7 +339,10 @@ def chosen_scores(asked: Iterable[str], scores: pl.DataFrame) -> tuple[str, ...]
 
 
 def parse_bytes(text: str) -> float:
-    """``24GB`` (10⁹) or ``24GiB`` (2³⁰) in bytes."""
+    """``24GB`` (10⁹) or ``24GiB`` (2³⁰) in bytes.
+
+    Raises :class:`UserError` for anything else.
+    """
     number, unit = _split(text)
     if number is None or unit.upper() not in UNITS:
         raise UserError(f"--memory is '{text}': write a number and its unit, such as 24GB or 22GiB")
@@ -341,7 +350,10 @@ def parse_bytes(text: str) -> float:
 
 
 def parse_share(text: str) -> float:
-    """``1%`` or ``0.01`` as 0.01."""
+    """``1%`` or ``0.01`` as 0.01.
+
+    Raises :class:`UserError` for anything else.
+    """
     number, unit = _split(text)
     if number is None or unit not in ("", "%"):
         raise UserError(f"--max-drop is '{text}': write a share of the float model's quality, such as 1% or 0.01")

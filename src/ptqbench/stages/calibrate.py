@@ -74,7 +74,10 @@ def is_plain(folder: Path, remote: bool) -> bool:
 
 
 def pictures(settings: dict[str, Any], source: Path, folder: Path, remote: bool) -> tuple[Path, dict[str, Any]]:
-    """Questions about images in the model's own chat format, each with its answer."""
+    """Questions about images in the model's own chat format, each with its answer.
+
+    Raises :class:`UserError` for a model of text.
+    """
     from ptqbench.data.images import Item
     from ptqbench.data.pairs import FILE, choose, tokenized, write_pairs
     from ptqbench.evaluation.backends.text import Text

@@ -131,7 +131,10 @@ def transform_type(row: dict[str, Any], turned: Collection[str], stored: Collect
 
 
 def held(row: dict[str, Any], asked: str, layout: Layout, linears: Iterable[Any]) -> tuple[str, str | None]:
-    """The format to write: that of the choice table's ``row`` if it can hold every linear, otherwise dense, and why."""
+    """The format to write: that of the choice table's ``row`` if it can hold every linear, otherwise dense, and why.
+
+    Raises :class:`UserError` where a format was asked for that cannot.
+    """
     chosen: str = row["format"]
     names = [chosen] if asked != "auto" or chosen == "dense" else [chosen, "dense"]
     candidates = {name: importlib.import_module(f"ptqbench.formats.{name}") for name in names}

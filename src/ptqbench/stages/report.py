@@ -8,12 +8,12 @@ from ptqbench.atomic import write_text
 from ptqbench.errors import user_facing
 from ptqbench.locks import claim
 from ptqbench.records import Planned
-from ptqbench.reporting.collect import cells_table, items_table, layers_table, read_results, results_table
 from ptqbench.reporting.diagnosis import addresses, read_diagnoses
 from ptqbench.reporting.diagnosis_page import comparison
 from ptqbench.reporting.diagnosis_page import page as diagnosis_page
 from ptqbench.reporting.names import COMPARISON, DIAGNOSIS
 from ptqbench.reporting.provenance import provenance
+from ptqbench.reporting.results import cells_table, items_table, layers_table, read_results, results_table
 from ptqbench.reporting.written import compared, write_report
 from ptqbench.sealed import read
 from ptqbench.stages.common import parser

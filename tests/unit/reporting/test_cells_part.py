@@ -9,7 +9,7 @@ import pytest
 import report_data
 
 from ptqbench.reporting.cells_part import cost
-from ptqbench.reporting.collect import RESULTS
+from ptqbench.reporting.results import RESULTS
 from ptqbench.reporting.tables import KEY
 
 

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from ptqbench.__main__ import main
-from ptqbench.reporting.collect import RESULTS
 from ptqbench.reporting.compare import differences, told
+from ptqbench.reporting.results import RESULTS
 
 SHARED = {"model": "m", "calibration": "c", "method": "gptq", "backend": "transformers", "export": "dense", "n": 9}
 

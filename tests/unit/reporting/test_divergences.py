@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import report_data
 
-from ptqbench.reporting.collect import ITEMS, RESULTS
 from ptqbench.reporting.compare import differences
 from ptqbench.reporting.figures import across_models
 from ptqbench.reporting.page import page
+from ptqbench.reporting.results import ITEMS, RESULTS
 from ptqbench.reporting.scores import collect_scores, pairs_table, scores_table
 from ptqbench.reporting.tables import KEY, summary
 

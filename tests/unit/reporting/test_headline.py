@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ptqbench.reporting.collect import RESULTS
 from ptqbench.reporting.headline import METRICS, headline, shares, unscored
+from ptqbench.reporting.results import RESULTS
 
 
 def lists() -> set[tuple[str, ...]]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from ptqbench.reporting.collect import RESULTS
 from ptqbench.reporting.kl import Divergence, divergences, measured_on
+from ptqbench.reporting.results import RESULTS
 
 CELL = {"model": "m", "calibration": "c", "scheme": "w4", "suite": "fidelity", "window": 64}
 

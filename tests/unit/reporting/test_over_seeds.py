@@ -12,10 +12,10 @@ import report_data
 
 from ptqbench.cells import Cell
 from ptqbench.reporting.answer import answer
-from ptqbench.reporting.collect import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.over_seeds import merged
 from ptqbench.reporting.page import page
 from ptqbench.reporting.recommend import Constraints, candidates, recommend
+from ptqbench.reporting.results import CELLS, ITEMS, RESULTS
 from ptqbench.reporting.tables import KEY, summary
 from ptqbench.reporting.written import compared
 

@@ -14,7 +14,6 @@ from recommendations import FLOAT, KL, NAMES, SIGNS, WIDTHS, constraints, table
 from ptqbench.cells import Cell
 from ptqbench.errors import UserError
 from ptqbench.reporting.answer import answer, doubts, left_out
-from ptqbench.reporting.collect import CELLS, RESULTS
 from ptqbench.reporting.recommend import (
     PREFERENCES,
     Candidate,
@@ -25,6 +24,7 @@ from ptqbench.reporting.recommend import (
     parse_share,
     recommend,
 )
+from ptqbench.reporting.results import CELLS, RESULTS
 from ptqbench.reporting.scores import SCORES
 
 

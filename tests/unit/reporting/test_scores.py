@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 import scored_tables
 
-from ptqbench.reporting.collect import ITEMS, RESULTS
 from ptqbench.reporting.intervals import NORMAL
+from ptqbench.reporting.results import ITEMS, RESULTS
 from ptqbench.reporting.scores import (
     PAIRS,
     SCORES,

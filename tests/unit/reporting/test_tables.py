@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ptqbench.reporting.collect import CELLS
+from ptqbench.reporting.results import CELLS
 from ptqbench.reporting.scores import SCORES
 from ptqbench.reporting.tables import markdown, summary, text, wide
 

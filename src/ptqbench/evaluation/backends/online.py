@@ -16,7 +16,10 @@ from ptqbench.models.headers import read_headers
 
 @torch.no_grad()
 def transform_inputs(model: nn.Module, folder: Path, config: dict[str, Any]) -> None:
-    """Let a loaded model compute ``config``, by the format's own library; the stored weights have their part of it."""
+    """Let a loaded model compute ``config``, by the format's own library; the stored weights have their part of it.
+
+    Raises :class:`UserError` where the model lacks a module that ``config`` names.
+    """
     modules, headers = dict(model.named_modules()), read_headers(folder, f"checkpoint {folder}")
     for name, group in config["config_groups"].items():
         scheme = TransformScheme.model_validate(group)

@@ -50,6 +50,7 @@ def load(
     """The model of ``folder`` with its quantized weights, and activations, as the checkpoint's ``settings`` say.
 
     Weights are made on the ``device``, none of them twice, and no other model is initialized first.
+    Raises :class:`UserError` where a tensor is missing.
     """
     if missing := lacking(folder):
         raise UserError(f"the checkpoint {folder} lacks the tensor {missing[0]}: export it again")

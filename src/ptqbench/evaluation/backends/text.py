@@ -63,7 +63,10 @@ class Text:
 
     @property
     def first_token(self) -> int:
-        """What a text without words before it is scored behind: BOS, or else EOS, of the tokenizer or of the config."""
+        """What a text without words before it is scored behind: BOS, or else EOS, of the tokenizer or of the config.
+
+        Raises :class:`UserError` where there is none.
+        """
         found = first_token(self.tokenizer, self.folder)
         if found is None:
             raise UserError(

@@ -127,7 +127,10 @@ def opened(text: Text, setup: Setup) -> Iterator[Backend]:
 
 
 def decompression(quantization: dict[str, Any] | Any | None) -> dict[str, Any]:
-    """Arguments that make transformers decompress a packed checkpoint at load."""
+    """Arguments that make transformers decompress a packed checkpoint at load.
+
+    Raises :class:`UserError` for a version of the library that reads another layout.
+    """
     if quantization is None:
         return {}
     settings = quantization if isinstance(quantization, dict) else quantization.to_dict()

@@ -25,7 +25,10 @@ class RotationHadamard(StreamTransform):
     seed: int = parameter(0, minimum=0, maximum=4294967295)
 
     def rotations(self, model: WholeModel) -> Rotations:
-        """Draw R1 and, where values have heads, every block's R2."""
+        """Draw R1 and, where values have heads, every block's R2.
+
+        Raises :class:`UserError` for a model whose norms are no RMSNorms.
+        """
         if model.checkpoint.adapter.norms != "rms":  # of a model of the hub, whose family was not known at planning
             raise UserError(
                 f"transform: a rotation needs RMSNorms, and the adapter {model.checkpoint.adapter.name} has none"

@@ -56,7 +56,10 @@ class RotationLearned(StreamTransform):
     seed: int = parameter(0, minimum=0, maximum=4294967295)
 
     def rotations(self, model: WholeModel) -> Rotations:
-        """Learn R1 ``[d, d]`` and each block's R2 ``[head_dim, head_dim]``, float64; the best state is kept."""
+        """Learn R1 ``[d, d]`` and each block's R2 ``[head_dim, head_dim]``, float64; the best state is kept.
+
+        Raises :class:`UserError` for the objective cross_entropy on a model that sees.
+        """
         start = RotationHadamard(seed=self.seed).rotations(model)
         if self.objective == "cross_entropy":
             if model.checkpoint.adapter.text:

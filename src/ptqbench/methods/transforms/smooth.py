@@ -30,6 +30,7 @@ class Smooth(BlockTransform):
         """``s = max|x|^α / max|w|^(1-α)`` at every site that a norm feeds, as published; the grid is not read.
 
         Experts share the scale of their norm: the maxima are over all tokens and all experts.
+        Raises :class:`UserError` after a rotation, where no max |x| is left.
         """
         records = []
         for group in by_producer(state.sites):

@@ -31,7 +31,10 @@ def experts(config: dict[str, Any], block: int, dense: tuple[Site, ...]) -> tupl
 
 
 def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:
-    """Attention as in Llama, then the dense MLP or the experts."""
+    """Attention as in Llama, then the dense MLP or the experts.
+
+    Raises :class:`UserError` for another routing than softmax.
+    """
     if config.get("scoring_func", "softmax") != "softmax":
         raise UserError(
             f"config.json: scoring_func is '{config['scoring_func']}', and models of type 'deepseek' are run with "

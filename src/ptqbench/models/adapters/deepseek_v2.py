@@ -16,6 +16,7 @@ def sites(config: dict[str, Any], block: int) -> tuple[Site, ...]:
     """Queries and the latent read the stream; both may pass a norm of their own on the way to their heads.
 
     ``o_proj`` reads the values of ``kv_b_proj``: each head's rows after ``qk_nope_head_dim`` rows of keys.
+    Raises :class:`UserError` for ``norm_topk_prob``, which transformers does not compute.
     """
     if config.get("norm_topk_prob"):
         raise UserError(

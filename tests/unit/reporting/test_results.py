@@ -16,7 +16,7 @@ from ptqbench.errors import DamagedArtifact, UserError
 from ptqbench.formats.choice import table as choice
 from ptqbench.members import members
 from ptqbench.recipe import Member
-from ptqbench.reporting.collect import (
+from ptqbench.reporting.results import (
     CELLS,
     ITEMS,
     RESULTS,
