@@ -19,22 +19,17 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def lines(args: argparse.Namespace) -> list[str]:
     """What it prints."""
+    from ptqbench.cells import Cell
     from ptqbench.errors import UserError, did_you_mean
     from ptqbench.reporting.folder import read
     from ptqbench.reporting.model_card import card, licence, source_of
+    from ptqbench.reporting.rows import ScoreRow
 
-    cells = {
-        "/".join(row[key] for key in ("model", "calibration", "method", "scheme")): row
-        for row in read(args.report, "cells").iter_rows(named=True)
-    }
+    cells = {Cell.of(row).path: row for row in read(args.report, "cells").iter_rows(named=True)}
     if args.cell not in cells:
         raise UserError(f"'{args.cell}' is no cell of {args.report}{did_you_mean(args.cell, cells)}")
     cell = cells[args.cell]
     folder = args.report.resolve().parent
     source = source_of(folder / "results/models" / cell["model"] / "manifest.json")
-    scores = [
-        row
-        for row in read(args.report, "scores").iter_rows(named=True)
-        if all(row[key] == cell[key] for key in ("model", "calibration", "method", "scheme"))
-    ]
-    return card(cell, scores, source, licence(folder / source.folder))
+    scores = map(ScoreRow.of, read(args.report, "scores").iter_rows(named=True))
+    return card(cell, [row for row in scores if row.cell.path == args.cell], source, licence(folder / source.folder))

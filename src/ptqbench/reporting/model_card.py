@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ptqbench.cells import Cell
 from ptqbench.errors import UserError
 from ptqbench.manifest import load
 from ptqbench.places import model_folder
 from ptqbench.records import Model
+from ptqbench.reporting.rows import ScoreRow
 
 NORMAL = 1.96  # standard errors of a 95 % interval
 UNKNOWN = "unknown"
@@ -47,7 +49,7 @@ def licence(folder: Path) -> str:
     return str(head.get("license_name") or head.get("license") or UNKNOWN) if isinstance(head, dict) else UNKNOWN
 
 
-def card(cell: dict[str, Any], scores: list[dict[str, Any]], source: Source, terms: str) -> list[str]:
+def card(cell: dict[str, Any], scores: list[ScoreRow], source: Source, terms: str) -> list[str]:
     """The card's lines for a row of the report's ``cells`` and that cell's rows of its ``scores``."""
     base = source.spec.get("hub") or cell["model"]
     head: dict[str, Any] = {"tags": ["ptqbench", "quantized", cell["format"]]}
@@ -80,16 +82,16 @@ def card(cell: dict[str, Any], scores: list[dict[str, Any]], source: Source, ter
     lines += [recovery(row) for row in scores]
     lines += ["", "## Use", "", "```sh", command, "```"]
     lines += ["", "## Source and licence", "", f"- model: {base}{at(source)}", f"- licence: {terms_said}"]
-    return [*lines, f"- cell: `{'/'.join(cell[key] for key in ('model', 'calibration', 'method', 'scheme'))}`"]
+    return [*lines, f"- cell: `{Cell.of(cell).path}`"]
 
 
-def recovery(row: dict[str, Any]) -> str:
+def recovery(row: ScoreRow) -> str:
     """A row of the table: what is left of the float model's score, and where that lies with 95 %."""
-    value = f"{row['value']:.4g} ± {row['stderr']:.2g}" if row["stderr"] is not None else f"{row['value']:.4g}"
-    if row["drop"] is None:
-        return f"| {row['score']} | {value} | | |"
-    kept, width = 100 * (1 - row["drop"]), 100 * NORMAL * (row["drop_stderr"] or 0.0)
-    return f"| {row['score']} | {value} | {kept:.2f} % | {kept - width:.2f} to {kept + width:.2f} % |"
+    value = f"{row.value:.4g} ± {row.stderr:.2g}" if row.stderr is not None else f"{row.value:.4g}"
+    if row.drop is None:
+        return f"| {row.score} | {value} | | |"
+    kept, width = 100 * (1 - row.drop), 100 * NORMAL * (row.drop_stderr or 0.0)
+    return f"| {row.score} | {value} | {kept:.2f} % | {kept - width:.2f} to {kept + width:.2f} % |"
 
 
 def at(source: Source) -> str:

@@ -16,6 +16,7 @@ from ptqbench.cells import Cell
 from ptqbench.errors import UserError, did_you_mean
 from ptqbench.reporting.intervals import NORMAL
 from ptqbench.reporting.kl import Divergence, divergences
+from ptqbench.reporting.rows import ScoreRow
 from ptqbench.reporting.scores import better_when_lower, kind
 from ptqbench.reporting.tables import KEY
 from ptqbench.spec import FLOAT_METHOD
@@ -113,9 +114,9 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
     """Every cell, in the order of the table."""
     speeds = {row[:-1]: row[-1] for row in speed(results).rows()}
     kls = divergences(results)
-    by_cell: dict[Cell, list[dict[str, Any]]] = {}
-    for row in scores.iter_rows(named=True):
-        by_cell.setdefault(Cell.of(row), []).append(row)
+    by_cell: dict[Cell, list[ScoreRow]] = {}
+    for row in map(ScoreRow.of, scores.iter_rows(named=True)):
+        by_cell.setdefault(row.cell, []).append(row)
     found = []
     for cell in cells.iter_rows(named=True):
         key = Cell.of(cell)
@@ -125,9 +126,9 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
             model=cell["model"],
             bytes=cell["served_bytes"],
             tokens_per_second=speeds.get(key),
-            comparable={row["score"]: row["comparable"] for row in rows},
-            drop={row["score"]: (row["drop"], row["drop_high"]) for row in rows if row["drop"] is not None},
-            caveats=(*caveats(cell, all(row["paired"] for row in rows)), *of_seeds(cell, rows)),
+            comparable={row.score: row.comparable for row in rows},
+            drop={row.score: row.loss for row in rows if row.loss},
+            caveats=(*caveats(cell, all(row.paired for row in rows)), *of_seeds(cell, rows)),
             serve=cell["serve"] or "",
             key=key,
             bits=str(cell["bits"] or "mixed"),
@@ -182,13 +183,13 @@ def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     return said
 
 
-def of_seeds(cell: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+def of_seeds(cell: dict[str, Any], rows: list[ScoreRow]) -> list[str]:
     """That scores are means over seeds, with the spread of each, and which seed's checkpoint it is."""
-    means = [row for row in rows if row.get("seeds")]
+    means = [row for row in rows if row.seeds]
     if not means:
         return []
-    spreads = ", ".join(f"{row['score']} by ± {row['seed_sd']:.2g}" for row in means)
-    count = means[0]["seeds"]
+    spreads = ", ".join(f"{row.score} by ± {row.seed_sd:.2g}" for row in means)
+    count = means[0].seeds
     return [f"scores are means over {count} seeds, which vary ({spreads}); the checkpoint is of seed {cell['seed']}"]
 
 

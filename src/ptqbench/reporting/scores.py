@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -233,19 +233,37 @@ def scores_table(found: Found) -> pl.DataFrame:
             row |= {**key._asdict(), "value": score.value, "stderr": score.stderr, "comparable": score.comparable}
             row |= {"n": score.n, "paired": False, "seeds": len(score.seeds) or None, "seed_sd": score.seed_sd}
             if (base := floats.get(cell[0])) is not None:
-                row |= against(key.name, score, base)
+                row |= asdict(against(key.name, score, base))
             rows.append(row)
     return pl.DataFrame(rows, schema=SCORES)
 
 
-def against(name: str, score: Score, base: Score) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Against:
     """The columns that compare a score with its float model's."""
+
+    delta: float
+    delta_stderr: float
+    delta_low: float
+    delta_high: float
+    significant: bool
+    drop: float | None
+    drop_stderr: float | None
+    drop_high: float | None
+    paired: bool
+
+
+def against(name: str, score: Score, base: Score) -> Against:
+    """A score beside its float model's."""
+    drop: float | None
+    relative: float | None
+    high: float | None
     half = NORMAL * spread(name, score, base)
     if kind(name) == "perplexity":
         ratio = score.value / base.value
-        low, drop, high = ratio * math.exp(-half) - 1, ratio - 1, ratio * float(np.exp(half)) - 1
-        delta = score.value - base.value
-        ends = (base.value * low, base.value * high)
+        low, drop, up = ratio * math.exp(-half) - 1, ratio - 1, ratio * float(np.exp(half)) - 1
+        delta, high = score.value - base.value, up
+        ends = (base.value * low, base.value * up)
         stderr, relative = score.value * half / NORMAL, ratio * half / NORMAL
     elif kind(name) == "divergence":
         delta, (drop, relative, high) = score.value - base.value, (None, None, None)
@@ -255,17 +273,17 @@ def against(name: str, score: Score, base: Score) -> dict[str, Any]:
         drop, high = -delta / whole + 0.0, (half - delta) / whole  # no minus zero
         ends = (delta - half, delta + half)
         stderr, relative = half / NORMAL, half / NORMAL / whole
-    return {
-        "delta": delta,
-        "delta_stderr": stderr,
-        "delta_low": ends[0],
-        "delta_high": ends[1],
-        "significant": ends[0] > 0 or ends[1] < 0,
-        "drop": drop,
-        "drop_stderr": relative,
-        "drop_high": high,
-        "paired": _paired(score, base),
-    }
+    return Against(
+        delta=delta,
+        delta_stderr=stderr,
+        delta_low=ends[0],
+        delta_high=ends[1],
+        significant=ends[0] > 0 or ends[1] < 0,
+        drop=drop,
+        drop_stderr=relative,
+        drop_high=high,
+        paired=_paired(score, base),
+    )
 
 
 def spread(name: str, a: Score, b: Score, unit_a: float = 1.0, unit_b: float = 1.0) -> float:
