@@ -11,8 +11,6 @@ def test_every_row_is_read() -> None:
     table = report_data.tables(near=True)["scores"]
     rows = [ScoreRow.of(row) for row in table.iter_rows(named=True)]
     assert [tuple(row.cell) for row in rows] == table.select(table.columns[:4]).rows()
-        pl.concat_str(*table.columns[:4], separator="/")
-    ).to_series().to_list()
     assert [row.value for row in rows] == table["value"].to_list()
     assert [row.loss is None for row in rows] == table["drop"].is_null().to_list()
 
