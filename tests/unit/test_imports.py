@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 import torch  # noqa: F401 (as in a process that runs models)
 from clone import REPOSITORY
 
-from ptqbench.stages.calibrate import FILE, text
+from ptqbench.models.parts import text_folder
+from ptqbench.stages.calibrate import FILE, is_plain, text
 
+MODELS = REPOSITORY / "resources/models"
 ENV = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
 LEAN = """
 import sys
@@ -48,10 +49,9 @@ print(float(torch.ones(1)))
 """
 
 
-@pytest.mark.parametrize(("model", "without"), [("pocket-vila", True), ("pocket-deepseek", False)])
-def test_a_text_is_read_without_torch_and_the_tokens_are_the_same(tmp_path: Path, model: str, without: bool) -> None:
+def test_a_text_is_read_without_torch_and_the_tokens_are_the_same(tmp_path: Path) -> None:
     """Here torch is there already, and all is as ever."""
-    folder, corpus = REPOSITORY / "resources/models" / model, tmp_path / "t.txt"
+    folder, corpus = MODELS / "pocket-vila", tmp_path / "t.txt"
     corpus.write_text((REPOSITORY / "CHANGELOG.md").read_text())
     settings = {"name": "c", "corpus": str(corpus), "samples": 4, "sequence_length": 32, "seed": 0}
     for place in ("here", "there"):
@@ -59,6 +59,17 @@ def test_a_text_is_read_without_torch_and_the_tokens_are_the_same(tmp_path: Path
     text(settings, folder, tmp_path / "here", False)
     command = [sys.executable, "-c", TOKENIZERS, str(folder), str(corpus), str(tmp_path / "there")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENV)
-    assert (done.stdout.split("\n")[:2], done.stderr) == ([f"{not without} {not without}", "1.0"], "")
+    assert (done.stdout.split("\n")[:2], done.stderr) == (["False False", "1.0"], "")
     here, there = (pq.read_table(tmp_path / place / FILE) for place in ("here", "there"))
     assert here.equals(there)
+
+
+def test_only_a_tokenizer_of_transformers_own_does_without(tiny_model: Path, tmp_path: Path) -> None:
+    """Not one beside code that is run, of a model that transformers does not know, or whose class no file names."""
+    folders = {folder.name: text_folder(folder) for folder in MODELS.iterdir()}
+    assert {name for name, folder in folders.items() if not is_plain(folder, False)} == {"pocket-deepseek"}
+    assert not any(is_plain(folder, True) for folder in folders.values())
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text((tiny_model / "config.json").read_text())
+    assert not is_plain(bare, False)
