@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,14 @@ def test_what_only_one_has(compare: ModuleType, tmp_path: Path) -> None:
     before, after = run(tmp_path / "before"), run(tmp_path / "after")
     (after / f"results/eval/{CELL}/ppl.json").unlink()
     assert list(compare.differences(before, after)) == [f"eval {CELL}/ppl.json: only before"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share"),
+    [(1, 2, 0.5), ([0.0, 4.0], [0.0, 3.0], 0.25), ([1.0], [1.0, 2.0], math.inf), (None, 1, math.inf)],
+)
+def test_how_far_numbers_are_apart(compare: ModuleType, one: Any, other: Any, share: float) -> None:
+    assert compare.relative(one, other) == share
 
 
 def test_nothing_is_no_agreement(compare: ModuleType, tmp_path: Path) -> None:
