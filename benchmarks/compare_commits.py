@@ -5,7 +5,7 @@ tensors of checkpoints, what is recorded of every linear, and scores with those 
 difference; the exit status is 1 where there is one, or where nothing can be compared. Reads no code of either commit.
 
 Give Snakemake the same ``--cores`` in both: on a CPU the pass over the float model takes as many threads, and the order
-of its sums changes with them (1e-7 of H, and a code in ten thousand where two are as good).
+of its sums changes with them (1e-7 of H, and a few codes in ten thousand, where two are nearly as good).
 """
 
 from __future__ import annotations
