@@ -74,21 +74,6 @@ def check_questions(source: str, where: str, root: Path) -> None:
         raise UserError(f"{where} is '{source}', no .parquet file and no known set{did_you_mean(source, QUESTIONS)}")
 
 
-def check_scheme(name: str, scheme: dict[str, Any]) -> None:
-    """A mixed scheme, and no other, has a budget and the widths to choose from."""
-    where, mixed = f"config: schemes.{name}", scheme["bits"] == "mixed"
-    for key in ("budget", "choices"):
-        if mixed and key not in scheme:
-            raise UserError(f"{where} lacks the key '{key}', which mixed bits need: add it")
-        if not mixed and key in scheme:
-            raise UserError(
-                f"{where}.{key} is {scheme[key]!r}, which means nothing to {scheme['bits']} bits: remove it"
-            )
-    if mixed and not min(scheme["choices"]) <= scheme["budget"] <= max(scheme["choices"]):
-        low, high = min(scheme["choices"]), max(scheme["choices"])
-        raise UserError(f"{where}.budget is {scheme['budget']}: choose one between its choices, {low} and {high}")
-
-
 def check_mixed(name: str, method: str, recipe: Recipe) -> None:
     """Widths are chosen from shared statistics, so a method that propagates cannot have them."""
     if recipe.propagate:
@@ -106,7 +91,7 @@ def check_scatter(parts: int, cell: tuple[str, ...], config: dict[str, Any]) -> 
         raise UserError(f"{where}, and method '{cell[2]}' propagates from block to block: remove scatter or the method")
     if not all(trait.get("SCATTERS", True) for trait in recipe.traits):
         raise UserError(f"{where}, and method '{cell[2]}' learns on the whole model: remove scatter or the method")
-    if config["schemes"][cell[3]]["bits"] == "mixed":
+    if config["schemes"][cell[3]].get("bits") == "mixed":
         raise UserError(f"{where}, and scheme '{cell[3]}' chooses widths for all blocks: remove scatter or the scheme")
 
 

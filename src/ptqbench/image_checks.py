@@ -59,7 +59,7 @@ def check_sight(config: Config, cell: tuple[str, ...], folder: Path | None) -> N
             f"{where}.vision_tower is true, and method '{method}' has int8 activations: the tower is exported "
             "dequantized, which would run them in float: remove the key or the method"
         )
-    if (sees or shown) and config["schemes"][scheme]["bits"] == "mixed":
+    if (sees or shown) and config["schemes"][scheme].get("bits") == "mixed":
         raise UserError(
             f"config: schemes.{scheme}.bits is 'mixed', which is chosen for models of text alone, and model '{model}' "
             "sees images: give it a scheme of one width"

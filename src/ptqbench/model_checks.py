@@ -16,6 +16,7 @@ from ptqbench.models.headers import Header, read_config, read_headers
 from ptqbench.models.parts import parts, places
 from ptqbench.models.settings import context
 from ptqbench.outside import check_file, foreign, shown
+from ptqbench.schemes import rows
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -105,9 +106,20 @@ def linear_shapes(adapter: Adapter, settings: dict[str, Any], headers: dict[str,
     return found
 
 
-def check_groups(scheme: str, group: int, model: str, shapes: Shapes) -> None:
-    """A group size divides the input channels of every linear."""
+def check_groups(scheme: str, settings: dict[str, Any], model: str, shapes: Shapes) -> None:
+    """A group size divides the input channels of every linear, and a block's rows its output channels."""
+    group, block = settings["group_size"], rows(settings)
     for name, shape in shapes.items():
+        if block > 1 and shape[0] % block:
+            raise UserError(
+                f"config: schemes.{scheme}.number is '{settings['number']}', whose blocks of {block} do not divide the "
+                f"{shape[0]} output channels of {name} in model '{model}': choose fp8"
+            )
+        if group > 0 and shape[1] % group and "number" in settings:
+            raise UserError(
+                f"config: schemes.{scheme}.number is '{settings['number']}', whose groups of {group} do not divide the "
+                f"{shape[1]} input channels of {name} in model '{model}': choose fp8, or integers"
+            )
         if group > 0 and shape[1] % group:
             raise UserError(
                 f"config: schemes.{scheme}.group_size is {group}, which does not divide the {shape[1]} input "

@@ -16,7 +16,6 @@ from ptqbench.checks import (
     check_mixed,
     check_revisions,
     check_scatter,
-    check_scheme,
     check_suite,
     check_windows,
     is_hub_name,
@@ -32,6 +31,7 @@ from ptqbench.models.files import model_files
 from ptqbench.models.headers import model_type, read_config
 from ptqbench.normalize import normalize
 from ptqbench.records import Codes, Diagnosis, Model, Packed, Planned, Reference, Result, Statistics, Tokens
+from ptqbench.schemes import check_scheme, filled
 from ptqbench.sealed import withdrawn
 from ptqbench.serving_checks import check_serving
 
@@ -224,9 +224,9 @@ class Plan:
             schemes = [cell.scheme for cell in cells if (cell.model, cell.method) == (model, method)]
             check_composition(self.config, method, model, schemes, local[model])
         for model, name in dict.fromkeys((cell.model, cell.scheme) for cell in cells):
-            check_groups(name, self.config["schemes"][name].get("group_size", -1), model, shapes.get(model, {}))
+            check_groups(name, filled(self.config["schemes"][name]), model, shapes.get(model, {}))
         for method, name in dict.fromkeys((cell.method, cell.scheme) for cell in cells):
-            if self.config["schemes"][name]["bits"] == "mixed":
+            if self.config["schemes"][name].get("bits") == "mixed":
                 check_mixed(name, method, normalize(method, self.config["methods"][method]))
         for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in cells):
             settings = self.config["calibration"][name]

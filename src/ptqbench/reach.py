@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ptqbench.recipe import Recipe
+from ptqbench.schemes import modules
 
 PROPAGATE, MIXED = "ptqbench.drive.propagate", "ptqbench.drive.mixed"
 RUN_MODELS = ("statistics", "reference", "quantize", "export", "diagnose")  # by an adapter
@@ -28,6 +29,8 @@ def roots(stage: str, spec: dict[str, Any], adapter: str | None = None) -> list[
         found += Recipe.of(spec["method"]).modules
     if stage == "quantize":
         found += drivers(Recipe.of(spec["method"]), spec["scheme"])
+    if stage in ("quantize", "export", "diagnose"):
+        found += modules(spec["scheme"])
     if stage == "export":
         found += formats(spec)
     if stage == "evaluate":

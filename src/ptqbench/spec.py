@@ -11,6 +11,7 @@ from ptqbench.formats.layout import Layout
 from ptqbench.members import members
 from ptqbench.normalize import normalize
 from ptqbench.recipe import Recipe
+from ptqbench.schemes import filled
 from ptqbench.seeds import KEY, base, seeded
 from ptqbench.seeds import settings as own_settings
 
@@ -20,7 +21,6 @@ FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "float", "none"
 FLOAT: dict[str, Any] = {"transform": [], "range": None, "rounding": None, "activations": "none", "propagate": False}
 HELD_OUT = {"windows": 16, "length": 256}
 WINDOWS = ("corpora", "window", "limit", "batch_size")  # what of a suite the float model's predictions depend on
-GRID = {"group_size": -1, "symmetric": False}
 FLOAT_BITS = {"bits": 16, "group_size": -1, "symmetric": True}
 
 
@@ -187,7 +187,7 @@ def format_of(config: Config, scheme: str) -> str:
 
 
 def _grid(config: Config, scheme: str) -> dict[str, Any]:
-    return {**GRID, **{key: value for key, value in config["schemes"][scheme].items() if key != "format"}}
+    return filled(config["schemes"][scheme])
 
 
 def _pin(config: Config, source: str) -> dict[str, str | None]:

@@ -30,6 +30,7 @@ from ptqbench.config import check
 from ptqbench.data import corpora
 from ptqbench.errors import UserError
 from ptqbench.model_checks import check_groups
+from ptqbench.schemes import filled
 
 
 def calibration(corpus: str, length: int) -> dict:
@@ -139,9 +140,13 @@ def test_formats(tmp_path: Path) -> None:
 def test_group_sizes() -> None:
     shapes = {"a.weight": (10, 96), "b.weight": (10, 64)}
     for group in (-1, 8, 16, 32):
-        check_groups("s", group, "m", shapes)
+        check_groups("s", {"group_size": group}, "m", shapes)
     with pytest.raises(UserError, match=r"group_size is 48, .* the 64 input channels of b\.weight in model 'm'"):
-        check_groups("s", 48, "m", shapes)
+        check_groups("s", {"group_size": 48}, "m", shapes)
+    with pytest.raises(UserError, match=r"schemes\.s\.number is 'mxfp4', whose groups of 32 do not divide the 48 input"):
+        check_groups("s", filled({"number": "mxfp4"}), "m", {"b.weight": (64, 48)})
+    with pytest.raises(UserError, match=r"schemes\.s\.number is 'fp8_block', whose blocks of 128 .* 192 output channels"):
+        check_groups("s", filled({"number": "fp8_block"}), "m", {"b.weight": (192, 128)})
 
 
 @pytest.mark.parametrize(

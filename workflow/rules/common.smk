@@ -224,7 +224,7 @@ def codes(wildcards):
 def statistics_of(wildcards):
     """The statistics that a cell reads: none where it makes its own behind the quantized prefix."""
     recipe = normalize(wildcards.method, config["methods"][wildcards.method])
-    mixed = config["schemes"][wildcards.scheme]["bits"] == "mixed"
+    mixed = config["schemes"][wildcards.scheme].get("bits") == "mixed"
     if not (mixed or recipe.reads_statistics):
         return []
     return (

@@ -12,6 +12,8 @@ from torch import Tensor
 from ptqbench.linalg.basis import MODEL, Basis
 from ptqbench.linalg.orthogonal import Orthogonal, from_state
 from ptqbench.numbers.bitstream import Stream, pack
+from ptqbench.numbers.grid import Grid, make
+from ptqbench.schemes import INTEGER
 
 
 @dataclass
@@ -20,7 +22,8 @@ class QuantizedLinear:
 
     ``stored`` are the codes, uint8 ``[m, n]``, or the stream that holds them; ``scale`` is float32 and ``zero`` uint8
     ``[m, groups]``, or float32 on a half-integer grid (QuIP's own), where it is the constant ``(2^bits - 1) / 2``.
-    They are of the weight in ``basis``: ``W = back(scale (codes - zero))``.
+    They are of the weight in ``basis``: ``W = back(scale (codes - zero))``, or of another ``number`` than integers what
+    its grid decodes; ``shared``: what the scales of a site are stored in units of, if they are.
     """
 
     stored: Tensor | Stream
@@ -29,6 +32,8 @@ class QuantizedLinear:
     bits: int
     symmetric: bool
     basis: Basis = MODEL
+    number: str = INTEGER
+    shared: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,25 +62,42 @@ class QuantizedLinear:
         return self.zero.is_floating_point()
 
     @property
+    def grid(self) -> Grid:
+        """What the codes are of."""
+        return make(self.number, self.bits, self.group_size, self.symmetric, self.half_integer)
+
+    @property
     def own_bits(self) -> int:
-        """What only this linear stores: codes, 16-bit scales, zero-points unless constant, its outputs' seed."""
-        zeros = 0 if self.symmetric or self.half_integer else self.zero.numel() * self.bits
-        return math.prod(self.shape) * self.bits + 16 * self.scale.numel() + zeros + self.basis.output_bits
+        """What only this linear stores: codes, scales, zero-points unless constant, its outputs' seed."""
+        overhead = self.grid.overhead(*self.scale.shape)
+        return math.prod(self.shape) * self.bits + overhead + self.basis.output_bits
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """``W`` as a packed kernel computes it: integers times the scale, in ``dtype``."""
-        groups = self.codes.unflatten(1, (-1, self.group_size)).to(dtype)  # codes and zeros are exact in any dtype
-        weight = groups.sub_(self.zero.to(dtype).unsqueeze(-1)).mul_(self.scale.to(dtype).unsqueeze(-1)).flatten(1)
+        weight = self._integers(dtype) if self.number == INTEGER else self._floats().to(dtype)
         return weight if self.basis.trivial else self.basis.back(weight.float()).to(dtype)
+
+    def _integers(self, dtype: torch.dtype) -> Tensor:
+        groups = self.codes.unflatten(1, (-1, self.group_size)).to(dtype)  # codes and zeros are exact in any dtype
+        return groups.sub_(self.zero.to(dtype).unsqueeze(-1)).mul_(self.scale.to(dtype).unsqueeze(-1)).flatten(1)
+
+    def _floats(self) -> Tensor:
+        groups = self.codes.unflatten(1, (-1, self.group_size))
+        return self.grid.decode(groups, self.scale.unsqueeze(-1), self.zero.unsqueeze(-1)).flatten(1)
 
     def state(self, prefix: str) -> dict[str, Tensor]:
         """What only this linear has, for a safetensors file; codes as a dense bit stream."""
         tensors = {
             f"{prefix}.codes": self.words,
             f"{prefix}.scale": self.scale,
-            f"{prefix}.zero": self.zero,
             f"{prefix}.meta": torch.tensor([self.bits, int(self.symmetric), *self.shape]),
         }
+        if self.number == INTEGER:
+            tensors[f"{prefix}.zero"] = self.zero
+        else:  # there is no zero-point
+            tensors[f"{prefix}.number"] = torch.tensor(list(self.number.encode()), dtype=torch.uint8)
+        if self.shared is not None:
+            tensors[f"{prefix}.shared"] = self.shared
         return tensors | _origin(self.basis.left, f"{prefix}.left.")
 
     def input_state(self, site: str) -> dict[str, Tensor]:
@@ -87,10 +109,13 @@ class QuantizedLinear:
     def from_state(cls, state: dict[str, Tensor], prefix: str, site: str) -> QuantizedLinear:
         """The inverse of :meth:`state` and :meth:`input_state`."""
         bits, symmetric, _, n = state[f"{prefix}.meta"].tolist()
+        name, scale = state.get(f"{prefix}.number"), state[f"{prefix}.scale"]
         return cls(
             stored=Stream(state[f"{prefix}.codes"], bits, n),
-            scale=state[f"{prefix}.scale"],
-            zero=state[f"{prefix}.zero"],
+            scale=scale,
+            zero=state[f"{prefix}.zero"] if name is None else torch.zeros_like(scale, dtype=torch.uint8),
+            number=INTEGER if name is None else bytes(name.tolist()).decode(),
+            shared=state.get(f"{prefix}.shared"),
             bits=bits,
             symmetric=bool(symmetric),
             basis=Basis(

@@ -32,7 +32,7 @@ def code_row(linear: QuantizedLinear) -> Row:
         "bits": linear.bits,
         "code_entropy": measures.code_entropy(linear.codes, linear.bits),
         "levels_used": measures.levels_used(linear.codes, linear.group_size, linear.bits),
-        "edge_share": measures.edge_share(linear.codes, linear.bits),
+        "edge_share": measures.edge_share(linear.codes, linear.grid.edges),
     }
 
 

@@ -57,6 +57,6 @@ def levels_used(codes: Tensor, width: int, bits: int) -> float:
     return float(torch.stack(present).double().sum(0).mean() / min(2**bits, width))
 
 
-def edge_share(codes: Tensor, bits: int) -> float:
+def edge_share(codes: Tensor, edges: tuple[int, int]) -> float:
     """Share of codes at either end of the grid, where clipping ends up."""
-    return float(((codes == 0) | (codes == 2**bits - 1)).double().mean())
+    return float(((codes == edges[0]) | (codes == edges[1])).double().mean())

@@ -19,7 +19,7 @@ from ptqbench.methods.problem import Problem, nearest
 from ptqbench.methods.state import BlockState
 from ptqbench.methods.trained import Start, Trained
 from ptqbench.models.adapter import Site
-from ptqbench.numbers.grid import Grid, at_limits
+from ptqbench.numbers.grid import Grid
 
 
 @dataclass
@@ -98,17 +98,18 @@ def quantize_site(
     taken = None if rows_count or composition.reshapes else rounded.losses
     sizes = [len(weight) for weight in weights.values()]
     codes, scale, zero = (part.split(sizes) for part in (rounded.codes, rounded.scale, rounded.zero))
+    shared = grid.shared(rounded.scale)
     known = [None] * len(sizes) if taken is None else taken.split(sizes)
     signals = proxy_loss(torch.cat(list(weights.values())), statistics.hessian).split(sizes)
     for index, linear in enumerate(weights):
-        quantized = basis.attach(linear, codes[index], scale[index], zero[index], grid)
+        quantized = basis.attach(linear, codes[index], scale[index], zero[index], grid, shared)
         result.linears[linear] = quantized
         result.records.append(
             {
                 "linear": f"{state.index}.{linear}",
                 "site": site.name,
                 **losses(state, linear, site, quantized, signals[index], known[index]),
-                **at_limits(scale[index]),
+                **grid.at_limits(scale[index]),
                 **(traffic(statistics) if site.routed else {}),
                 **rounded.record,
             }

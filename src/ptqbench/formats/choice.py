@@ -15,9 +15,10 @@ import yaml
 
 from ptqbench.errors import UserError
 from ptqbench.formats.layout import Layout
+from ptqbench.schemes import INTEGER
 
 TABLE = Path(__file__).parent / "choice.yaml"
-CONDITIONS = ("bits", "symmetric", "group_size", "grouped", "activations", "mixed", "online")
+CONDITIONS = ("bits", "symmetric", "group_size", "grouped", "activations", "mixed", "online", "number")
 HOLD_MIXED = ("compressed_tensors", "dense")
 DECIDES = ("format", "zeros", "transform", "because")  # what a checkpoint depends on
 
@@ -114,6 +115,13 @@ def _widths(layout: Layout) -> list[Layout]:
 
 
 def _matches(row: Row, layout: Layout) -> bool:
-    holds_online = row["format"] == "dense" or "transform" in row
-    conditions = {"activations": ["none"], "online": [False, True] if holds_online else [False], **row}
+    dense = row["format"] == "dense"
+    holds_online = dense or "transform" in row
+    numbers = [layout.number] if dense else [INTEGER]
+    conditions = {
+        "activations": ["none"],
+        "online": [False, True] if holds_online else [False],
+        "number": numbers,
+        **row,
+    }
     return all(getattr(layout, name) in conditions[name] for name in CONDITIONS if name in conditions)

@@ -8,6 +8,15 @@ from typing import Any
 from ptqbench.models.files import INDEX, shards
 from ptqbench.models.headers import read_config, read_headers
 
+BYTES = ("I8", "F8_E4M3")  # dtypes of a packed ``weight``
+PARTS = {  # of compressed-tensors' formats whose parts do not depend on zero-points
+    "int-quantized": {"weight", "weight_scale"},
+    "float-quantized": {"weight", "weight_scale"},
+    "mxfp8-quantized": {"weight", "weight_scale"},
+    "mxfp4-pack-quantized": {"weight_packed", "weight_scale"},
+    "nvfp4-pack-quantized": {"weight_packed", "weight_scale", "weight_global_scale"},
+}
+
 
 def lacking(folder: Path) -> list[str]:
     """Tensors that the index names or that a packed linear needs, and that are not there."""
@@ -19,7 +28,7 @@ def lacking(folder: Path) -> list[str]:
     parts = packed_parts(settings)
     for name, header in headers.items():
         linear, _, part = name.rpartition(".")
-        if part in parts and (part != "weight" or header.dtype == "I8"):
+        if part in parts and (part != "weight" or header.dtype in BYTES):
             needed |= {f"{linear}.{other}" for other in parts}
     return sorted((needed | stored_transforms(settings)) - set(headers))
 
@@ -38,7 +47,7 @@ def packed_parts(settings: dict[str, Any] | None) -> set[str]:
         return set()
     if method != "compressed-tensors":
         return {"qweight", "qzeros", "scales"} | ({"g_idx"} if method == "gptq" else set())
-    if settings["format"] == "int-quantized":
-        return {"weight", "weight_scale"}
+    if settings["format"] in PARTS:
+        return PARTS[settings["format"]]
     symmetric = all(group["weights"]["symmetric"] for group in settings["config_groups"].values())
     return {"weight_packed", "weight_scale", "weight_shape"} | (set() if symmetric else {"weight_zero_point"})

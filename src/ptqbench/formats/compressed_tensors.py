@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from ptqbench.artifacts.linear import QuantizedLinear
+from ptqbench.formats import compressed_floats
 from ptqbench.formats.layout import Layout
 from ptqbench.formats.plain import unfolded
 from ptqbench.numbers.bitstream import pack
+from ptqbench.schemes import INTEGER
 
 FORMAT = "compressed-tensors"
 PACKED, W8A8 = "pack-quantized", "int-quantized"
@@ -25,17 +27,22 @@ PER_TOKEN = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token
 
 def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:
     """Why this format cannot hold a linear, or None."""
-    return unfolded(linear, online=layout.transform is not None)
+    reason = None if linear.number == INTEGER else compressed_floats.refuses(linear)
+    return reason or unfolded(linear, online=layout.transform is not None)
 
 
 def compression(layout: Layout) -> str:
-    """Which of the two compressions holds a layout."""
+    """Which compression holds a layout."""
+    if layout.number != INTEGER:
+        return compressed_floats.STORED[layout.number].compression
     bytes_do = layout.bits == 8 and not layout.mixed and layout.symmetric and not layout.grouped
     return W8A8 if layout.activations == "int8" and bytes_do else PACKED
 
 
 def tensors(name: str, linear: QuantizedLinear, dtype: torch.dtype, layout: Layout) -> dict[str, Tensor]:
     """The tensors that replace ``<name>.weight``; ``dtype`` is the model's."""
+    if linear.number != INTEGER:
+        return compressed_floats.tensors(name, linear)
     if compression(layout) == W8A8:
         signed = (linear.codes.to(torch.int16) - 128).to(torch.int8)
         return {f"{name}.weight": signed, f"{name}.weight_scale": linear.scale.to(dtype)}
@@ -72,6 +79,9 @@ def settings(layout: Layout, ignore: list[str], widths: dict[str, int] | None = 
 
 def _group(layout: Layout, bits: int, targets: list[str]) -> dict[str, Any]:
     """The settings of the linears that ``targets`` name, by class or in full."""
+    if layout.number != INTEGER:
+        weights = compressed_floats.weights(layout.number, bits, layout.group_size)
+        return {"targets": targets, "weights": weights, "input_activations": None, "output_activations": None}
     weights = {
         "num_bits": bits,
         "type": "int",

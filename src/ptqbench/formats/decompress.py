@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ptqbench.formats import compressed_floats
 from ptqbench.models.files import weight_files
 from ptqbench.numbers.bitstream import unpack
 
@@ -21,7 +22,7 @@ def dense(
 
     ``settings`` is its ``quantization_config``; weights are products in ``dtype``, or in that of their scales.
     """
-    bits = widths(settings)
+    bits, floats = widths(settings), float_settings(settings)
     for file in weight_files(folder, f"checkpoint {folder}"):
         tensors = load_file(file)  # a map of the file: what is not on the device takes no memory
         for name, tensor in tensors.items():
@@ -30,12 +31,22 @@ def dense(
             if stored is None or part == "bias":
                 yield name, tensor.to(device), False
                 continue
+            if floats and part in ("weight", "weight_packed"):
+                parts = {key: one.to(device) for key, one in tensors.items() if key.startswith(f"{linear}.")}
+                yield f"{linear}.weight", compressed_floats.dense(parts, linear, floats), True
+                continue
             scale = stored.to(device, dtype or stored.dtype)
             if part == "weight":
                 yield name, spread(tensor.to(device), scale), True
             elif part == "weight_packed":
                 own = bits[linear if linear in bits else "Linear"]
                 yield f"{linear}.weight", spread(integers(tensors, linear, own, device), scale), True
+
+
+def float_settings(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What the config says of weights that are floats; None where they are integers."""
+    weights: dict[str, Any] = next(iter(settings["config_groups"].values()))["weights"]
+    return weights if weights["type"] == "float" else None
 
 
 def widths(settings: dict[str, Any]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptqbench.members import members
+from ptqbench.schemes import INTEGER
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Layout:
     widths: tuple[int, ...] = ()
     online: bool = False
     transform: str | None = None
+    number: str = INTEGER
 
     @classmethod
     def of(cls, cell: dict[str, Any], zeros: str = "v2", transform: str | None = None) -> Layout:
@@ -33,7 +35,7 @@ class Layout:
         widths = tuple(sorted(scheme.get("choices", ())))
         grid = (max(widths, default=scheme["bits"]), scheme["group_size"], scheme["symmetric"])
         online = any(members("transforms")[member["name"]].get("ONLINE", False) for member in method["transform"])
-        return cls(*grid, method["activations"], zeros, widths, online, transform)
+        return cls(*grid, method["activations"], zeros, widths, online, transform, scheme.get("number", INTEGER))
 
     @property
     def grouped(self) -> bool:

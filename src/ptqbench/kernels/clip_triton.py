@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ptqbench.numbers.grid import Grid
-from ptqbench.numbers.grid_triton import constants, encode, from_bounds
+from ptqbench.numbers.grid_triton import constants, from_bounds, number, quantized
 
 ROWS = 64
 
@@ -16,7 +16,7 @@ ROWS = 64
 @triton.jit
 def _best_shrinks(
     weight, hessian, shrinks, kept, m, groups, q_max, middle, smallest, largest,
-    COUNT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+    COUNT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, CENTRED: tl.constexpr, NUMBER: tl.constexpr,
 ):  # fmt: skip
     group = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
@@ -29,10 +29,9 @@ def _best_shrinks(
     found = tl.full((ROWS,), 1.0, tl.float32)
     for index in range(COUNT):
         shrink = tl.load(shrinks + index)
-        step, zero = from_bounds(low * shrink, high * shrink, q_max, middle, smallest, largest, CENTRED)
+        step, zero = from_bounds(low * shrink, high * shrink, q_max, middle, smallest, largest, CENTRED, NUMBER)
         steps, zeros = step[:, None], zero[:, None]
-        code = encode(w, tl.zeros((ROWS, WIDTH), tl.float32) + steps, zeros, q_max, HALF)
-        delta = steps * (code - zeros) - w
+        delta = steps * quantized(w, tl.zeros((ROWS, WIDTH), tl.float32) + steps, zeros, q_max, NUMBER) - w
         error = tl.sum(tl.dot(delta, h, input_precision="tf32x3") * delta, 1)  # as accurate as float32
         better = error < best
         best, found = tl.where(better, error, best), tl.where(better, shrink, found)
@@ -46,7 +45,7 @@ def launch(weight: Tensor, grid: Grid, hessian: Tensor, shrinks: list[float]) ->
     _best_shrinks[groups, triton.cdiv(m, ROWS)](
         weight.contiguous(), hessian.contiguous(), torch.tensor(shrinks, device=weight.device), kept,
         m, groups, *constants(grid),
-        COUNT=len(shrinks), ROWS=ROWS, WIDTH=width, CENTRED=grid.centred, HALF=grid.half_integer,
+        COUNT=len(shrinks), ROWS=ROWS, WIDTH=width, CENTRED=grid.centred, NUMBER=number(grid),
         num_warps=8, num_stages=1,
     )  # fmt: skip
     return kept

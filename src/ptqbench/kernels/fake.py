@@ -45,9 +45,8 @@ def pieces(flat: Tensor, weights: Sequence[Tensor], grid: Grid) -> list[Tensor]:
 def fake_quantize_plain(weight: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None, grid: Grid) -> Tensor:
     """The twin of the Triton kernels for one weight and its ``[m, groups]``, whose gradients are autograd's."""
     scale, zero = scale.unsqueeze(-1), zero.unsqueeze(-1)
-    steps = grid.grouped(weight) / scale
-    codes = grid.codes(steps if offset is None else steps + grid.grouped(offset), zero, ste_round)
-    return grid.decode(codes, scale, zero).flatten(1)
+    shift = None if offset is None else grid.grouped(offset)
+    return grid.soft(grid.grouped(weight), scale, zero, shift).flatten(1)
 
 
 def narrow(weight: Tensor) -> Tensor:
@@ -76,11 +75,6 @@ def soft_grid_plain(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tens
         soft = -low / scale
         zero = zero + (soft - soft.detach())
     return scale, zero
-
-
-def ste_round(x: Tensor) -> Tensor:
-    """Round with the identity's gradient."""
-    return x + (torch.round(x) - x).detach()
 
 
 class FakeQuantize(torch.autograd.Function):

@@ -8,7 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ptqbench.numbers.grid import Grid
-from ptqbench.numbers.grid_triton import clamped, constants, from_bounds, unclamped
+from ptqbench.numbers.grid_triton import constants, from_bounds, level, number, unclamped, unit
+from ptqbench.numbers.grid_triton import held as clamped
 
 ELEMENTS = 4096  # of a program
 GROUPS = 1024  # of a program that makes scales and zeros
@@ -35,7 +36,7 @@ def _quotient(w, s):
 @triton.jit
 def _forward(
     weight, scale, zero, offset, value, m, n, width, q_max,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, HALF: tl.constexpr, OFFSET: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, NUMBER: tl.constexpr, OFFSET: tl.constexpr,
 ):  # fmt: skip
     row, place, held, group = _place(m, n, width, ROWS, COLUMNS)
     s = tl.load(scale + group, row < m, 1.0)[:, None]
@@ -43,15 +44,16 @@ def _forward(
     w = tl.load(weight + place, held, 0.0).to(tl.float32)
     steps = _quotient(w, s)
     if OFFSET:
-        steps += tl.load(offset + place, held, 0.0)
-    codes = clamped(steps, z, q_max, HALF)
-    tl.store(value + place, (s * (codes - z)).to(value.dtype.element_ty), held)
+        shift = tl.load(offset + place, held, 0.0)
+        steps += shift * unit(steps, NUMBER) if NUMBER >= 16 else shift
+    found = level(steps, z, q_max, NUMBER)
+    tl.store(value + place, (s * found).to(value.dtype.element_ty), held)
 
 
 @triton.jit
 def _backward(
     gradient, weight, scale, zero, offset, of_scale, of_zero, of_offset, m, n, width, q_max,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, HALF: tl.constexpr, OFFSET: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, NUMBER: tl.constexpr, OFFSET: tl.constexpr,
 ):  # fmt: skip
     row, place, held, group = _place(m, n, width, ROWS, COLUMNS)
     s = tl.load(scale + group, row < m, 1.0)[:, None]
@@ -61,24 +63,26 @@ def _backward(
     own = _quotient(w, s)
     steps = own
     if OFFSET:
-        steps += tl.load(offset + place, held, 0.0)
-    free = unclamped(steps, z, HALF)
-    codes = tl.minimum(tl.maximum(free, 0.0), q_max)
-    kept = tl.where(codes == free, g, 0.0)  # clamped codes pass nothing on
-    tl.store(of_scale + group, tl.sum(g * (codes - z) - kept * own, 1), row < m)
+        shift = tl.load(offset + place, held, 0.0)
+        steps += shift * unit(steps, NUMBER) if NUMBER >= 16 else shift
+    found = level(steps, z, q_max, NUMBER)
+    free = steps == clamped(steps, NUMBER) if NUMBER >= 16 else found + z == unclamped(steps, z, NUMBER)
+    kept = tl.where(free, g, 0.0)  # clamped codes pass nothing on
+    tl.store(of_scale + group, tl.sum(g * found - kept * own, 1), row < m)
     tl.store(of_zero + group, tl.sum((kept - g) * s, 1), row < m)
     if OFFSET:
-        tl.store(of_offset + place, kept * s, held)
+        tl.store(of_offset + place, kept * s * unit(own, NUMBER) if NUMBER >= 16 else kept * s, held)
 
 
 @triton.jit
 def _ends(
-    low, high, scale, zero, groups, q_max, middle, smallest, largest, SIZE: tl.constexpr, CENTRED: tl.constexpr
+    low, high, scale, zero, groups, q_max, middle, smallest, largest,
+    SIZE: tl.constexpr, CENTRED: tl.constexpr, NUMBER: tl.constexpr,
 ):  # fmt: skip
     group = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     held = group < groups
     a, b = tl.load(low + group, held, 0.0), tl.load(high + group, held, 0.0)
-    step, centre = from_bounds(a, b, q_max, middle, smallest, largest, CENTRED)
+    step, centre = from_bounds(a, b, q_max, middle, smallest, largest, CENTRED, NUMBER)
     tl.store(scale + group, step, held)
     tl.store(zero + group, centre, held)
 
@@ -133,7 +137,7 @@ def launch_grid(low: Tensor, high: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     low, high = low.contiguous(), high.contiguous()
     scale, zero = torch.empty_like(low), torch.empty_like(low)
     sizes = (low.numel(), *constants(grid))
-    _ends[(triton.cdiv(low.numel(), GROUPS),)](low, high, scale, zero, *sizes, GROUPS, grid.centred)
+    _ends[(triton.cdiv(low.numel(), GROUPS),)](low, high, scale, zero, *sizes, GROUPS, grid.centred, number(grid))
     return scale, zero
 
 
@@ -144,7 +148,7 @@ def launch_grid_backward(
     given = [tensor.contiguous() for tensor in (of_scale, of_zero, low, high, scale)]
     of_low, of_high = torch.empty_like(given[2]), torch.empty_like(given[3])
     programs = (triton.cdiv(low.numel(), GROUPS),)
-    _ends_backward[programs](*given, of_low, of_high, low.numel(), float(grid.q_max), GROUPS, grid.centred)
+    _ends_backward[programs](*given, of_low, of_high, low.numel(), constants(grid)[0], GROUPS, grid.centred)
     return of_low, of_high
 
 
@@ -155,5 +159,5 @@ def shape(
     (m, n), width = weight.shape, grid.width(weight.shape[1])
     columns = triton.next_power_of_2(width)
     rows = max(1, ELEMENTS // columns)
-    settings = {"ROWS": rows, "COLUMNS": columns, "HALF": grid.half_integer, "OFFSET": offset is not None}
-    return (n // width, triton.cdiv(m, rows)), (m, n, width, float(grid.q_max)), settings
+    settings = {"ROWS": rows, "COLUMNS": columns, "NUMBER": number(grid), "OFFSET": offset is not None}
+    return (n // width, triton.cdiv(m, rows)), (m, n, width, constants(grid)[0]), settings

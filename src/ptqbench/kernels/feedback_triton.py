@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ptqbench.kernels.feedback import Block
 from ptqbench.numbers.grid import Grid
-from ptqbench.numbers.grid_triton import encode
+from ptqbench.numbers.grid_triton import code, constants, number, quantized
 
 ROWS, WARPS = 32, 1  # one warp holds all of a row: no barrier in the loop
 CHUNK = 16  # columns in registers; what earlier ones feed to them is one product
@@ -17,7 +17,7 @@ CHUNK = 16  # columns in registers; what earlier ones feed to them is one produc
 @triton.jit
 def _round_block(
     target, weight, linear, pivots, scale, zero, groups, codes, delta, energy, m, down, across, q_max,
-    WIDTH: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr,
+    WIDTH: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, NUMBER: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = row < m
@@ -45,12 +45,12 @@ def _round_block(
             next_feed = tl.load(linear + after * down + column * across, (column > after) & (column < WIDTH), 0.0)
             next_pivot = tl.load(pivots + after)
             wanted = tl.sum(tl.where((column == j)[:, None], tile, 0.0), 0)
-            code = encode(wanted, s, z, q_max, HALF)
-            value = s * (code - z)
+            found = quantized(wanted, s, z, q_max, NUMBER)
+            value = s * found
             missed = wanted - value
             lost += missed * missed * pivot
             off = w - value
-            tl.store(codes + j * m + row, code.to(tl.int32).to(tl.uint8), inside)
+            tl.store(codes + j * m + row, code(found, z, NUMBER).to(tl.uint8), inside)
             tl.store(delta + j * m + row, off, inside)
             tile += feed[:, None] * off[None, :]
             s, z, w, feed, pivot = next_s, next_z, next_w, next_feed, next_pivot
@@ -71,6 +71,6 @@ def launch(
     """Run the kernel on float32 tensors whose rows are contiguous; ``linear`` may be any view."""
     width, m = block.target.shape
     _round_block[(triton.cdiv(m, rows),)](
-        *block, codes, delta, energy, m, *block.linear.stride(), float(grid.q_max),
-        WIDTH=width, CHUNK=chunk, ROWS=rows, HALF=grid.half_integer, num_warps=warps,
+        *block, codes, delta, energy, m, *block.linear.stride(), constants(grid)[0],
+        WIDTH=width, CHUNK=chunk, ROWS=rows, NUMBER=number(grid), num_warps=warps,
     )  # fmt: skip

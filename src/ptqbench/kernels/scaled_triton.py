@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ptqbench.numbers.grid import Grid
-from ptqbench.numbers.grid_triton import clamped, constants, from_bounds
+from ptqbench.numbers.grid_triton import constants, from_bounds, level, number
 
 ELEMENTS = 4096  # of a program
 
@@ -16,7 +16,7 @@ ELEMENTS = 4096  # of a program
 @triton.jit
 def _error(
     weight, scale, m, n, width, q_max, middle, smallest, largest,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, NUMBER: tl.constexpr,
     EXACT: tl.constexpr,
 ):  # fmt: skip
     """A program's error, where it is, which of it is held, and its rows and columns.
@@ -31,25 +31,25 @@ def _error(
     w = tl.load(weight + place, held, 0.0)
     s = tl.load(scale + column, within < width, 1.0)[None, :]
     x = w * s
-    step, zero = from_bounds(tl.min(x, 1), tl.max(x, 1), q_max, middle, smallest, largest, CENTRED)
+    step, zero = from_bounds(tl.min(x, 1), tl.max(x, 1), q_max, middle, smallest, largest, CENTRED, NUMBER)
     steps, zeros = step[:, None], zero[:, None]
     full = tl.zeros((ROWS, COLUMNS), tl.float32)
     if EXACT:
-        code = clamped(tl.div_rn(x, full + steps), zeros, q_max, HALF)
-        value = tl.div_rn(steps * (code - zeros), full + s)
+        found = level(tl.div_rn(x, full + steps), zeros, q_max, NUMBER)
+        value = tl.div_rn(steps * found, full + s)
     else:
-        code = clamped(x * tl.div_rn(tl.full(step.shape, 1.0, tl.float32), step)[:, None], zeros, q_max, HALF)
-        value = steps * (code - zeros) * tl.div_rn(tl.full(s.shape, 1.0, tl.float32), s)
+        found = level(x * tl.div_rn(tl.full(step.shape, 1.0, tl.float32), step)[:, None], zeros, q_max, NUMBER)
+        value = steps * found * tl.div_rn(tl.full(s.shape, 1.0, tl.float32), s)
     return w - value, place, held, row, column
 
 
 @triton.jit
 def _scaled_error(
     weight, scale, error, m, n, width, q_max, middle, smallest, largest,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, NUMBER: tl.constexpr,
 ):  # fmt: skip
     found, place, held, _, _ = _error(
-        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF, True
+        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, NUMBER, True
     )
     tl.store(error + place, found, held)
 
@@ -57,10 +57,10 @@ def _scaled_error(
 @triton.jit
 def _scaled_half(
     weight, scale, root, half, sums, m, n, width, q_max, middle, smallest, largest,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, HALF: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CENTRED: tl.constexpr, NUMBER: tl.constexpr,
 ):  # fmt: skip
     found, place, held, row, column = _error(
-        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, HALF, False
+        weight, scale, m, n, width, q_max, middle, smallest, largest, ROWS, COLUMNS, CENTRED, NUMBER, False
     )
     r = tl.load(root + column, tl.arange(0, COLUMNS) < width, 0.0)
     found = tl.where(held, found * r[None, :], 0.0)
@@ -90,5 +90,5 @@ def shape(weight: Tensor, grid: Grid) -> tuple[tuple[int, int], tuple[float, ...
     (m, n), width = weight.shape, grid.width(weight.shape[1])
     columns = triton.next_power_of_2(width)
     rows = max(1, ELEMENTS // columns)
-    settings = {"ROWS": rows, "COLUMNS": columns, "CENTRED": grid.centred, "HALF": grid.half_integer}
+    settings = {"ROWS": rows, "COLUMNS": columns, "CENTRED": grid.centred, "NUMBER": number(grid)}
     return (n // width, triton.cdiv(m, rows)), (m, n, width, *constants(grid)), settings

@@ -34,7 +34,9 @@ class SiteBasis:
         """A second moment ``[n, n]`` of the site's inputs, in this basis."""
         return Basis(self.scale, self.right).moment(matrix)
 
-    def attach(self, linear: str, codes: Tensor, scale: Tensor, zero: Tensor, grid: Grid) -> QuantizedLinear:
+    def attach(
+        self, linear: str, codes: Tensor, scale: Tensor, zero: Tensor, grid: Grid, shared: Tensor | None = None
+    ) -> QuantizedLinear:
         """Codes rounded in this basis, as a linear that knows the way back."""
         return QuantizedLinear(
             stored=codes.to(torch.uint8),
@@ -42,5 +44,7 @@ class SiteBasis:
             zero=zero.float() if grid.half_integer else zero.to(torch.uint8),
             bits=grid.bits,
             symmetric=grid.symmetric,
+            number=grid.NUMBER,
+            shared=None if shared is None else shared.clone(),  # files hold no tensor twice
             basis=self.of(linear),
         )

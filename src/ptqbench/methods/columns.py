@@ -110,7 +110,8 @@ def fit_group(columns: Columns, target: Tensor, linear: Tensor, problem: Problem
     moved = torch.linalg.solve_triangular(linear[own, own].T, moved, upper=False, unitriangular=True)
     values = (columns.weight[own] + moved).T.contiguous()
     group = start // width
-    columns.scale[group], columns.zero[group] = problem.fit_group(values, group)
+    scale, columns.zero[group] = problem.fit_group(values, group)
+    columns.scale[group] = problem.grid.within(scale, columns.scale)
 
 
 def row_losses(problem: Problem, rounded: Rounded) -> tuple[Tensor, Tensor]:

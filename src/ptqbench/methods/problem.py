@@ -36,12 +36,14 @@ class Problem:
 
     def fit(self) -> tuple[Tensor, Tensor]:
         """Scale and zero ``[m, groups]`` of every group, from the weight as it stands."""
-        if self.fixed is not None:
-            return self.grid.from_bounds(*self.fixed)
-        assert self.bounds is not None
-        width = self.grid.width(self.weight.shape[1])
-        blocks = diagonal_blocks(self.hessian, width)
-        return self.grid.from_bounds(*self.bounds(self.grid.grouped(self.weight), self.grid, blocks))
+        ends = self.fixed
+        if ends is None:
+            assert self.bounds is not None
+            width = self.grid.width(self.weight.shape[1])
+            blocks = diagonal_blocks(self.hessian, width)
+            ends = self.bounds(self.grid.grouped(self.weight), self.grid, blocks)
+        scale, zero = self.grid.from_bounds(*ends)
+        return self.grid.joint(scale), zero
 
     def fit_group(self, values: Tensor, group: int) -> tuple[Tensor, Tensor]:
         """Scale and zero ``[m]`` of one group from its current ``values [m, width]``."""

@@ -45,9 +45,9 @@ def test_the_use_of_the_grid() -> None:
     even = torch.arange(4, dtype=torch.uint8).repeat(2, 2)
     assert measures.code_entropy(even, 2) == pytest.approx(2)
     assert measures.levels_used(even, 4, 2) == 1
-    assert measures.edge_share(even, 2) == 0.5
+    assert measures.edge_share(even, (0, 3)) == 0.5
     middle = torch.full((2, 8), 1, dtype=torch.uint8)
     assert measures.code_entropy(middle, 2) == 0
     assert measures.levels_used(middle, 4, 2) == 0.25
-    assert measures.edge_share(middle, 2) == 0
+    assert measures.edge_share(middle, (0, 3)) == 0
     assert measures.levels_used(torch.arange(4, dtype=torch.uint8)[None], 4, 8) == 1, "a group cannot use more"

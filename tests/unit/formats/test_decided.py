@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from clone import config
+from formats_of_numbers import NAMES
 
 from ptqbench import reach, spec
 from ptqbench.errors import UserError
@@ -18,6 +19,7 @@ from ptqbench.formats import choice
 from ptqbench.formats.choice import choose, table
 from ptqbench.formats.layout import Layout
 from ptqbench.manifest import canonical
+from ptqbench.schemes import filled
 from ptqbench.serving_checks import check_serving
 from ptqbench.stages import evaluate, export
 
@@ -40,6 +42,7 @@ SCHEMES = {
     }
     for scheme, group, symmetric in product(WIDTHS, (-1, 32, 64, 128), (False, True))
 }
+SCHEMES |= {name: {"number": name} for name in NAMES}
 FORMATS = sorted({row["format"] for rows in table().values() for row in rows})
 Cell = tuple[str, str, str, str, str, str]  # the table's backend, the suite's, format, method, scheme, model type
 
@@ -87,9 +90,10 @@ def key(cell: Cell) -> str:
 
 def layouts(scheme: str, method: str) -> list[dict[str, Any]]:
     """The properties of each width of a scheme, by the words of the table."""
-    one = SCHEMES[scheme]
+    one = filled(SCHEMES[scheme])
     shared = {"symmetric": one["symmetric"], "group_size": one["group_size"], "grouped": one["group_size"] > 0}
     shared |= {"activations": "int8" if "a8" in method else "none", "online": "online" in method}
+    shared["number"] = one.get("number", "integer")
     return [{**shared, "bits": bits, "mixed": "choices" in one} for bits in one.get("choices", [one["bits"]])]
 
 
@@ -99,6 +103,8 @@ def holding(backend: str, layout: dict[str, Any], model_type: str) -> Iterator[d
         if model_type not in row.get("model_types", [model_type]):
             continue
         if layout["activations"] not in row.get("activations", ["none"]):
+            continue
+        if row["format"] != "dense" and layout["number"] not in row.get("number", ["integer"]):
             continue
         if layout["online"] and row["format"] != "dense" and "transform" not in row:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from formats_of_numbers import float_grids
 from torch import Tensor
 
 from ptqbench.kernels.feedback import Block, round_block_plain
@@ -15,7 +16,14 @@ from ptqbench.kernels import sums as columns
 from ptqbench.kernels.feedback_triton import launch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-GRIDS = [Grid(4, 16), Grid(2, 16), Grid(3, 16, symmetric=True), Grid(2, 16, half_integer=True), Grid(8, 16)]
+GRIDS = [
+    Grid(4, 16),
+    Grid(2, 16),
+    Grid(3, 16, symmetric=True),
+    Grid(2, 16, half_integer=True),
+    Grid(8, 16),
+    *float_grids(),
+]
 
 
 def problem(width: int, m: int, grid: Grid) -> Block:

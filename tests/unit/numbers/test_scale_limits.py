@@ -13,7 +13,7 @@ from tiny_models import make_cell, make_model, write_statistics
 from ptqbench.drive.records import settle
 from ptqbench.models.adapter import by_producer
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.numbers.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid, at_limits
+from ptqbench.numbers.grid import LARGEST_SCALE, SMALLEST_SCALE, Grid
 
 METHODS: dict[str, dict[str, Any]] = {
     "minmax": {},
@@ -81,7 +81,7 @@ def test_a_linear_is_as_good_as_with_weights_of_ordinary_size_or_says_that_it_is
 @pytest.mark.parametrize(("power", "words"), [(-25, "coarse"), (20, "clipped"), (0, None)])
 def test_which_scales_are_told(power: int, words: str | None) -> None:
     scale = (torch.rand(40, 4, generator=torch.Generator().manual_seed(0)) + 0.5) * 2.0**power
-    record: dict[str, Any] = at_limits(scale.clamp(SMALLEST_SCALE, LARGEST_SCALE))
+    record: dict[str, Any] = Grid(4).at_limits(scale.clamp(SMALLEST_SCALE, LARGEST_SCALE))
     settle([record])
     assert record.get("fallback", {}).get("kind") == words
 
@@ -89,7 +89,7 @@ def test_which_scales_are_told(power: int, words: str | None) -> None:
 def test_small_groups_beside_large_ones_cost_nothing_and_are_not_told() -> None:
     scale = torch.full((40, 4), 0.01)
     scale[:20] = SMALLEST_SCALE
-    record: dict[str, Any] = at_limits(scale)
+    record: dict[str, Any] = Grid(4).at_limits(scale)
     settle([record])
     assert "fallback" not in record
     assert record["scale_floor"] == pytest.approx(SMALLEST_SCALE**2 / (SMALLEST_SCALE**2 + 0.01**2))

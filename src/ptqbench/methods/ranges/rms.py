@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -35,26 +36,24 @@ class Rms(Range):
         if hessian is not None:
             live = hessian.diagonal(dim1=-2, dim2=-1) != 0
             power = (square * live).mean(-1) / (live.sum(-1).clamp(min=1) / live.shape[-1])
-        size = (self.reach or normal_reach(grid.bits)) * power.sqrt()
+        size = (self.reach or normal_reach(grid.levels)) * power.sqrt()
         return -size, size
 
 
 @lru_cache
-def normal_reach(bits: int) -> float:
-    """The end of the symmetric grid of ``2^bits`` levels that has the least squared error on a standard normal."""
+def normal_reach(levels: tuple[float, ...]) -> float:
+    """The end of a range of least squared error on a standard normal; ``levels``: its values, if it ended at ±1."""
     low, high = 0.5, 6.0
     while high - low > 1e-6:  # the error has one minimum: keep the third that holds it
         left, right = low + (high - low) / 3, high - (high - low) / 3
-        low, high = (low, right) if normal_error(left, bits) < normal_error(right, bits) else (left, high)
+        low, high = (low, right) if normal_error(left, levels) < normal_error(right, levels) else (left, high)
     return (low + high) / 2
 
 
-def normal_error(reach: float, bits: int) -> float:
-    """``E (x - x̂)²`` of a standard normal on ``2^bits`` equally spaced levels from ``-reach`` to ``reach``."""
-    steps = 2**bits - 1
-    width = 2 * reach / steps
-    levels = [-reach + width * k for k in range(steps + 1)]
-    edges = [-math.inf, *(level + width / 2 for level in levels[:-1]), math.inf]
+def normal_error(reach: float, levels: tuple[float, ...]) -> float:
+    """``E (x - x̂)²`` of a standard normal on ``levels`` times ``reach``."""
+    levels = tuple(reach * level for level in levels)
+    edges = [-math.inf, *((low + high) / 2 for low, high in pairwise(levels)), math.inf]
     return sum(_cell_error(*ends) for ends in zip(levels, edges, edges[1:], strict=False))
 
 

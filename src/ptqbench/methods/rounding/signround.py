@@ -91,6 +91,6 @@ class Signround(Rounding, Learner):
         assert problem.offset is not None
         scale, zero = problem.fit()
         grid = problem.grid
-        steps = grid.grouped(problem.weight) / scale.unsqueeze(-1) + grid.grouped(problem.offset)
-        codes = grid.codes(steps, zero.unsqueeze(-1), torch.round)
+        weight, offset = grid.grouped(problem.weight), grid.grouped(problem.offset)
+        codes = grid.encode(weight, scale.unsqueeze(-1), zero.unsqueeze(-1), offset)
         return Rounded(codes.flatten(1), scale, zero)

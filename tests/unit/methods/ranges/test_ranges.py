@@ -87,8 +87,8 @@ def test_rms_is_a_multiple_of_the_root_mean_square() -> None:
 @pytest.mark.parametrize(("bits", "reach", "error"), [(2, 1.4935, 0.11885), (3, 2.0510, 0.03744), (4, 2.5139, 0.01154)])
 def test_normal_reach_is_that_of_the_best_uniform_quantizer(bits: int, reach: float, error: float) -> None:
     """Max, Quantizing for minimum distortion, 1960, table II (equally spaced levels)."""
-    assert rms.normal_reach(bits) == pytest.approx(reach, abs=2e-3)
-    assert rms.normal_error(reach, bits) == pytest.approx(error, rel=2e-3)
+    assert rms.normal_reach(Grid(bits).levels) == pytest.approx(reach, abs=2e-3)
+    assert rms.normal_error(reach, Grid(bits).levels) == pytest.approx(error, rel=2e-3)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -101,6 +101,6 @@ def test_rms_by_default_loses_to_no_other_reach_on_normal_weights(bits: int) -> 
         codes = grid.encode(weight, scale.unsqueeze(-1), zero.unsqueeze(-1))
         return (grid.decode(codes, scale.unsqueeze(-1), zero.unsqueeze(-1)) - weight).square().mean().item()
 
-    best = rms.normal_reach(bits)
+    best = rms.normal_reach(Grid(bits).levels)
     assert error(None) <= 1.01 * min(error(factor * best) for factor in (0.8, 0.9, 1.1, 1.25))
     assert error(None) < error(0.7 * best)

@@ -22,6 +22,7 @@ from ptqbench.methods.problem import Problem, Rounded
 from ptqbench.methods.transforms import salience
 from ptqbench.methods.transforms.magr import Magr
 from ptqbench.numbers.grid import Grid
+from ptqbench.recipe import Member
 
 DAMPING = sorted(name for name, traits in members("rounding").items() if "damp" in traits["DEFAULTS"])
 CHOICES = ("act_order", "static_groups")
@@ -31,7 +32,7 @@ SETTINGS = [
     for own in [[key for key in CHOICES if key in members("rounding")[name]["DEFAULTS"]]]
     for values in product((True, False), repeat=len(own))
 ]
-RANGES = {name: found for name in members("ranges") if isinstance(found := made("ranges", {"name": name}), Range)}
+RANGES = {name: found for name in members("ranges") if isinstance(found := made("ranges", Member(name)), Range)}
 GRIDS = [Grid(2, 8), Grid(3, -1), Grid(4, 16, symmetric=True)]
 SEEDS = range(int(os.environ.get("PTQBENCH_SOAK", "1")))
 M, N = 6, 32
@@ -55,7 +56,7 @@ def scaled(given: Problem, factor: float) -> Problem:
 
 
 def solve(name: str, given: Problem, settings: dict[str, Any]) -> Rounded:
-    found: Rounded = made("rounding", {"name": name, **settings}).round_site(given)
+    found: Rounded = made("rounding", Member(name, settings)).round_site(given)
     settle([found.record])
     return found
 

@@ -1,0 +1,22 @@
+"""FP8: E4M3 with one float32 scale for each output channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ptqbench.numbers.floats import E4M3, Element, FloatGrid
+
+BITS = 8
+GROUP_SIZE = -1
+
+
+@dataclass(frozen=True)
+class Fp8(FloatGrid):
+    """8 bits a weight."""
+
+    NUMBER: ClassVar = "fp8"
+    ELEMENT: ClassVar[Element] = E4M3
+
+    bits: int = BITS
+    group_size: int = GROUP_SIZE
