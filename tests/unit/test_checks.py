@@ -143,9 +143,13 @@ def test_group_sizes() -> None:
         check_groups("s", {"group_size": group}, "m", shapes)
     with pytest.raises(UserError, match=r"group_size is 48, .* the 64 input channels of b\.weight in model 'm'"):
         check_groups("s", {"group_size": 48}, "m", shapes)
-    with pytest.raises(UserError, match=r"schemes\.s\.number is 'mxfp4', whose groups of 32 do not divide the 48 input"):
+    with pytest.raises(
+        UserError, match=r"schemes\.s\.number is 'mxfp4', whose groups of 32 do not divide the 48 input"
+    ):
         check_groups("s", filled({"number": "mxfp4"}), "m", {"b.weight": (64, 48)})
-    with pytest.raises(UserError, match=r"schemes\.s\.number is 'fp8_block', whose blocks of 128 .* 192 output channels"):
+    with pytest.raises(
+        UserError, match=r"schemes\.s\.number is 'fp8_block', whose blocks of 128 .* 192 output channels"
+    ):
         check_groups("s", filled({"number": "fp8_block"}), "m", {"b.weight": (192, 128)})
 
 

@@ -7,14 +7,16 @@ bias of 127.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ptqbench.artifacts.linear import QuantizedLinear
-from ptqbench.numbers.floats import E2M1, E4M3, Element
+from ptqbench.numbers.elements import E2M1, E4M3, Element
 from ptqbench.schemes import rows
+
+if TYPE_CHECKING:  # what reads a checkpoint needs none of it
+    from ptqbench.artifacts.linear import QuantizedLinear
 
 BIAS = 127  # of E8M0
 

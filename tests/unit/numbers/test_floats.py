@@ -11,7 +11,8 @@ from ptqbench.methods.problem import Problem
 from ptqbench.methods.ranges.minmax import Minmax
 from ptqbench.methods.ranges.mse import Mse
 from ptqbench.methods.ranges.search import Search
-from ptqbench.numbers.floats import E2M1, E2M3, E3M2, E4M3, Element, FloatGrid
+from ptqbench.numbers.elements import E2M1, E2M3, E3M2, E4M3, Element
+from ptqbench.numbers.floats import FloatGrid
 
 GRIDS = float_grids()
 E2M1_VALUES = [0, 0.5, 1, 1.5, 2, 3, 4, 6]  # OCP Microscaling 1.0, table 5

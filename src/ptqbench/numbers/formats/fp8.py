@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ptqbench.numbers.floats import E4M3, Element, FloatGrid
+from ptqbench.numbers.elements import E4M3, Element
+from ptqbench.numbers.floats import FloatGrid
 
 BITS = 8
 GROUP_SIZE = -1

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ptqbench.numbers.floats import E4M3, Element, FloatGrid
+from ptqbench.numbers.elements import E4M3, Element
+from ptqbench.numbers.floats import FloatGrid
 
 BITS = 8
 GROUP_SIZE = -1

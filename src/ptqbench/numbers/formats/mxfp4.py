@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ptqbench.numbers.floats import E2M1, Element
+from ptqbench.numbers.elements import E2M1, Element
 from ptqbench.numbers.powers import PowerGrid
 
 BITS = 4

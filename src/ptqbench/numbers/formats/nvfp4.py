@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ptqbench.numbers.floats import E2M1, E4M3, SMALLEST, Element, FloatGrid
+from ptqbench.numbers.elements import E2M1, E4M3, Element
+from ptqbench.numbers.floats import SMALLEST, FloatGrid
 
 BITS = 4
 GROUP_SIZE = 16
