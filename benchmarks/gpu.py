@@ -35,6 +35,7 @@ from quantizing.training import learning
 
 from ptqbench.linalg.orthogonal import made
 from ptqbench.members import members
+from ptqbench.schemes import FOLDER, INTEGER
 
 OUT = Path("benchmarks/results/gpu.csv")
 
@@ -48,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--group-size", type=int, default=128)
+    parser.add_argument("--number", default=INTEGER, choices=[INTEGER, *members(FOLDER)], help="of 4 bits: what it is")
     parser.add_argument("--epochs", type=int, default=20, help="of OmniQuant; fewer are scaled to 20")
     parser.add_argument(
         "--rows",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,7 +21,7 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.collect import collect_blocks
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.normalize import normalize
-from ptqbench.numbers.grid import Grid
+from ptqbench.numbers.grid import make
 from ptqbench.pipeline import Download
 from ptqbench.stages.common import write
 from quantizing.clock import peak, stage_times, sync
@@ -44,7 +45,7 @@ class Bench:
         if not self.folder.is_dir():
             make_model(self.folder, SHAPES[shape][1], layers, self.device)
         self.checkpoint = Checkpoint(self.folder)
-        self.grid = Grid(4, args.group_size)
+        self.grid = make(args.number, 4, args.group_size, False)
         vocabulary = int(self.checkpoint.config["vocab_size"])
         generator = torch.Generator().manual_seed(1)
         self.tokens = torch.randint(3, vocabulary, (args.samples, args.length), generator=generator)
@@ -52,7 +53,7 @@ class Bench:
         self.rows: list[dict[str, Any]] = []
 
     def cell(self, method: dict[str, Any], half_integer: bool = False) -> PropagatedCell:
-        grid = Grid(self.grid.bits, self.grid.group_size, half_integer=half_integer)
+        grid = replace(self.grid, half_integer=half_integer)
         recipe = normalize("benchmark", method)
         return PropagatedCell(self.checkpoint, recipe, grid, self.statistics, self.device, self.tokens)
 

@@ -12,6 +12,7 @@ from ptqbench.errors import UserError
 from ptqbench.manifest import read_result
 from ptqbench.records import PlannedEvaluation, Result, Row
 from ptqbench.reporting.tables import markdown
+from ptqbench.schemes import INTEGER
 
 TWIN = "transformers"
 SUITE = ("kind", "corpora", "window", "limit")
@@ -59,6 +60,7 @@ def table(evaluations: list[PlannedEvaluation], root: Path) -> pl.DataFrame:
             "model": served["cell"][0],
             "method": served["cell"][2],
             "bits": "+".join(map(str, scheme.get("choices", [scheme["bits"]]))),
+            "number": scheme.get("number", INTEGER),
             **{key: scheme[key] for key in ("group_size", "symmetric")},
             "activations": method["activations"],
             "format": ours["export"],
@@ -102,7 +104,7 @@ def compare(served: Row, twin: Row) -> dict[str, Any]:
 def page(found: pl.DataFrame, missing: list[str]) -> str:
     """The table as Markdown; what is the same in every row goes into the heading's line."""
     gaps = f"\nWithout a result: {', '.join(missing)}.\n" if missing else ""
-    same = [name for name in ("model", "server", "device", "corpus") if found[name].n_unique() == 1]
+    same = [name for name in ("model", "server", "device", "corpus", "number") if found[name].n_unique() == 1]
     common = ", ".join(str(found[name][0]) for name in same)
     return f"# Served and dequantized\n\n{common}\n\n{markdown(found.drop(same))}\n{NOTES}{gaps}"
 
