@@ -103,14 +103,14 @@ def agreement(
     Only a row's first difference has to be a tie: its error is fed back, so that later columns are other problems.
     """
     scale, zero = columns.scale[columns.groups].double(), columns.zero[columns.groups].double()
-    values = [scale * (codes.double() - zero) for codes in (fast, plain)]
+    values = [whole.grid.decode(codes.double(), scale, zero) for codes in (fast, plain)]
     deltas = [columns.weight.double() - value for value in values]
     target = columns.weight.double() + linear.double().triu(1).T @ deltas[1]
     differs = fast != plain
     first = differs.int().argmax(0)
     rows = differs.any(0).nonzero().flatten()
-    steps = (target / scale)[first[rows], rows]
-    distance = ((steps - steps.floor()) - 0.5).abs()
+    here, one, other = (each[first[rows], rows] for each in (target, *values))
+    distance = (here - (one + other) / 2).abs() / (one - other).abs()
     permuted = whole.hessian[order][:, order].double()
     losses = [((delta.T @ permuted) * delta.T).sum() for delta in deltas]
     quick = proxy_loss(deltas[1].T.float(), permuted.float()).sum()
