@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import random
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from compositions import Method, methods, pairwise, refusal
+from formats_of_numbers import NAMES
 from soak import SOAK
 from tiny_models import make_cell, make_model, relative, tokens, write_statistics
 from torch import nn
@@ -22,6 +24,7 @@ from ptqbench.errors import LONGEST
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import scheme_grid
+from ptqbench.schemes import INTEGER, filled
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,12 @@ def float_model(model: tuple[Path, Path]) -> nn.Module:
 
 
 @torch.no_grad()
-def quantized(model: tuple[Path, Path], method: Method, bits: int) -> tuple[Cell, list[QuantizedBlock]]:
+def quantized(
+    model: tuple[Path, Path], method: Method, bits: int, number: str = INTEGER
+) -> tuple[Cell, list[QuantizedBlock]]:
     with torch.enable_grad():
-        scheme = {"bits": bits, "group_size": 32, "symmetric": False}
+        scheme: dict[str, Any] = {"bits": bits, "group_size": 32, "symmetric": False}
+        scheme = filled({"number": number} if number != INTEGER else scheme)
         cell = make_cell(*model, method, scheme_grid(scheme, normalize("m", method).as_json()))
     if not cell.recipe.propagate:
         return cell, [block for block, _ in cell.blocks()]
@@ -112,4 +118,35 @@ def test_none_loses_more_than_the_docs_say(model: tuple[Path, Path]) -> None:
         limit = next((limit for name, limit in limits.items() if name and has(method, name)), limits[""])
         if not loss <= limit * plain:
             failed.append((method, loss / plain))
+    assert not failed
+
+
+def documented_of_floats() -> tuple[dict[str, float], float, float]:
+    """By format what the output of each linear stays above, in dB; and the limits with ``magr`` or ``rms``, without."""
+    text = Path(__file__).parents[3].joinpath("docs/methods.md").read_text(encoding="utf-8")
+    with_them, others = re.findall(r"^\| on floats, .* \| ([\d.]+) \|$", text, re.MULTILINE)
+    found = re.search(r"above (\d+) dB with E4M3 \((\d+) with E2M3, (\d+) as NVFP4, (\d+) as MXFP4\)", text)
+    assert found
+    e4m3, e2m3, nvfp4, mxfp4 = map(float, found.groups())
+    floors = {"fp8": e4m3, "fp8_tensor": e4m3, "mxfp8": e4m3, "mxfp6": e2m3, "nvfp4": nvfp4, "mxfp4": mxfp4}
+    return floors, float(with_them), float(others)
+
+
+@pytest.mark.timeout(0 if SOAK else 600)
+def test_every_member_runs_on_every_format_of_floats(model: tuple[Path, Path], float_model: nn.Module) -> None:
+    """Blocks of 128 output channels are more than this model has; what they share rows for, ``fp8_tensor`` does too."""
+    floors, with_them, others = documented_of_floats()
+    assert set(floors) == set(NAMES) - {"fp8_block"}
+    chosen, failed = pairwise(accepted()), []
+    drawn = random.Random(1).sample(chosen, 24)
+    cases = product(chosen, floors) if SOAK else zip(drawn, 4 * list(floors), strict=True)
+    for method, number in cases:
+        cell, blocks = quantized(model, method, 0, number)
+        records = [record for block in blocks for record in block.records]
+        loss, plain = (sum(record[key] for record in records) for key in ("proxy_loss", "nearest_proxy_loss"))
+        limit = with_them if has(method, "rms") or has(method, "magr") else others
+        worst = min(record["snr_db"] for record in records)
+        share = loss_of_logits(float_model, cell, blocks)
+        if not (loss <= limit * plain and worst > floors[number] and share < 0.35):
+            failed.append((method, number, loss / plain, worst, share))
     assert not failed
