@@ -14,7 +14,7 @@ from ptqbench.formats.checkpoint import write_model
 from ptqbench.formats.layout import Layout
 from ptqbench.methods.rounding import gptq
 from ptqbench.models.checkpoint import Checkpoint
-from ptqbench.numbers.grid import Grid
+from ptqbench.numbers.grid import Grid, make
 
 
 def quantized(m: int, n: int, bits: int, group_size: int, symmetric: bool) -> QuantizedLinear:
@@ -34,7 +34,7 @@ def write_packed(source: Path, folder: Path, form: str, layout: Layout, shift: i
     ``shift`` is added to every zero-point.
     """
     checkpoint, module = Checkpoint(source), import_module(f"ptqbench.formats.{form}")
-    grid = Grid(layout.bits, layout.group_size, layout.symmetric)
+    grid = make(layout.number, layout.bits, layout.group_size, layout.symmetric)
 
     def replace(key: str, tensor: Tensor) -> dict[str, Tensor]:
         if not key.endswith("_proj.weight"):
@@ -43,7 +43,7 @@ def write_packed(source: Path, folder: Path, form: str, layout: Layout, shift: i
         scale, zero = grid.from_bounds(values.amin(-1), values.amax(-1))
         codes = grid.encode(values, scale.unsqueeze(-1), zero.unsqueeze(-1)).flatten(1)
         zero = (zero + shift).to(torch.uint8)
-        linear = QuantizedLinear(codes.to(torch.uint8), scale, zero, grid.bits, grid.symmetric)
+        linear = QuantizedLinear(codes.to(torch.uint8), scale, zero, grid.bits, grid.symmetric, number=layout.number)
         assert module.refuses(linear, layout) is None
         return module.tensors(key.removesuffix(".weight"), linear, checkpoint.dtype, layout)
 

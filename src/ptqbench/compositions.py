@@ -30,7 +30,8 @@ Settings = dict[str, dict[str, Any]]
 
 STAGES = {folder: stage for stage, folder in FOLDERS.items()}
 OF_MODELS = ("folded_scales", "rms_norms", "text")  # facts that a model may lack
-NEEDS: dict[str, Settings] = {"int8": {"plain_linears": {}, "folded_scales": {}}}  # of activations, which are no files
+REPRESENTED: Settings = {"plain_linears": {}, "folded_scales": {}}
+NEEDS: dict[str, Settings] = {"int8": REPRESENTED, "fp8": REPRESENTED}  # of activations, which are no files
 
 
 class Act(NamedTuple):

@@ -54,9 +54,10 @@ def check_sight(config: Config, cell: tuple[str, ...], folder: Path | None) -> N
             f"{where}.vision_tower is true, and calibration.{calibration} is text, which never reaches the tower: "
             "name a calibration set with questions in the model's grid entry"
         )
-    if tower and config["methods"][method].get("activations") == "int8":
+    activations = config["methods"][method].get("activations", "none")
+    if tower and activations != "none":
         raise UserError(
-            f"{where}.vision_tower is true, and method '{method}' has int8 activations: the tower is exported "
+            f"{where}.vision_tower is true, and method '{method}' has {activations} activations: the tower is exported "
             "dequantized, which would run them in float: remove the key or the method"
         )
     if (sees or shown) and config["schemes"][scheme].get("bits") == "mixed":

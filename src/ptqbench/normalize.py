@@ -11,7 +11,7 @@ from ptqbench.members import FOLDERS, declared, members
 from ptqbench.recipe import Member, Recipe
 
 STAGES = (*FOLDERS, "activations", "propagate")
-ACTIVATIONS = ("none", "int8")
+ACTIVATIONS = ("none", "int8", "fp8")
 
 
 def normalize(name: str, method: dict[str, Any]) -> Recipe:

@@ -58,7 +58,7 @@ def _row(config: Config, cell: tuple[str, ...], layout: Layout, model_type: str 
         raise UserError(_not_served(where, backend, layout, asked, model_type))
     with about(where):
         row = choose(rows[-1:], asked, model_type or "")
-    if layout.activations == "int8" and row["format"] == "dense":
+    if layout.activations != "none" and row["format"] == "dense":
         raise UserError(_not_served(where, backend, layout, asked, model_type))
     return row
 
@@ -73,7 +73,8 @@ def _check_parallel(config: Config, cell: tuple[str, ...], row: Row, backend: st
 
 
 def _not_served(where: str, backend: str, layout: Layout, asked: str, model_type: str | None) -> str:
-    what = "its int8 activations" if layout.activations == "int8" else f"format '{asked}'"
+    quantized = layout.activations != "none"
+    what = f"its {layout.activations} activations" if quantized else f"format '{asked}'"
     found = formats(backend, layout, model_type)
     held = [name for name in found if name != "dense" or layout.activations == "none"]
     remedy = ", ".join(["auto", *held]) if held else "another scheme or backend"

@@ -77,11 +77,20 @@ def settings(layout: Layout, ignore: list[str], widths: dict[str, int] | None = 
     }
 
 
+def activations(layout: Layout) -> dict[str, Any] | None:
+    """How inputs are represented at run time: by token, or by groups of its channels where weights are in blocks."""
+    if layout.activations == "none":
+        return None
+    found = dict(PER_TOKEN) if layout.activations == "int8" else {**PER_TOKEN, "type": "float"}
+    return found | ({"strategy": "group", "group_size": layout.group_size} if layout.number == "fp8_block" else {})
+
+
 def _group(layout: Layout, bits: int, targets: list[str]) -> dict[str, Any]:
     """The settings of the linears that ``targets`` name, by class or in full."""
     if layout.number != INTEGER:
         weights = compressed_floats.weights(layout.number, bits, layout.group_size)
-        return {"targets": targets, "weights": weights, "input_activations": None, "output_activations": None}
+        inputs = activations(layout)
+        return {"targets": targets, "weights": weights, "input_activations": inputs, "output_activations": None}
     weights = {
         "num_bits": bits,
         "type": "int",
@@ -93,6 +102,6 @@ def _group(layout: Layout, bits: int, targets: list[str]) -> dict[str, Any]:
     return {
         "targets": targets,
         "weights": weights,
-        "input_activations": dict(PER_TOKEN) if layout.activations == "int8" else None,
+        "input_activations": activations(layout),
         "output_activations": None,
     }

@@ -10,7 +10,7 @@ import torch
 from tiny_models import make_cell, make_model, write_statistics
 
 from ptqbench.artifacts.linear import QuantizedLinear, packed_bytes
-from ptqbench.checks import check_mixed, check_scheme
+from ptqbench.checks import check_mixed
 from ptqbench.drive.mixed import choose_widths, site_options, uniform_cost
 from ptqbench.drive.site import QuantizedBlock
 from ptqbench.errors import UserError
@@ -19,6 +19,7 @@ from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.normalize import normalize
 from ptqbench.numbers.grid import Grid
+from ptqbench.schemes import check_scheme
 
 
 def test_a_uniform_cell_between_two_widths_costs_what_lies_between() -> None:

@@ -29,6 +29,7 @@ TYPES = ["llama", *sorted({name for rows in table().values() for row in rows for
 METHODS: dict[str, Any] = {
     "plain": {},
     "a8": {"transform": "smooth", "activations": "int8"},
+    "f8": {"activations": "fp8"},
     "online": {"transform": [{"rotation": "hadamard"}, {"rotation": "online"}]},
     "online-a8": {"transform": [{"rotation": "hadamard"}, {"rotation": "online"}], "activations": "int8"},
 }
@@ -92,7 +93,10 @@ def layouts(scheme: str, method: str) -> list[dict[str, Any]]:
     """The properties of each width of a scheme, by the words of the table."""
     one = filled(SCHEMES[scheme])
     shared = {"symmetric": one["symmetric"], "group_size": one["group_size"], "grouped": one["group_size"] > 0}
-    shared |= {"activations": "int8" if "a8" in method else "none", "online": "online" in method}
+    shared |= {
+        "activations": "int8" if "a8" in method else "fp8" if method == "f8" else "none",
+        "online": "online" in method,
+    }
     shared["number"] = one.get("number", "integer")
     return [{**shared, "bits": bits, "mixed": "choices" in one} for bits in one.get("choices", [one["bits"]])]
 

@@ -263,8 +263,8 @@ def test_groups_of_128_divide_every_linear_but_those_that_are_stated(name: str) 
     assert {linear: shape[1] for linear, shape in shapes.items() if shape[1] % 128} == MODELS[name].beyond
     if MODELS[name].beyond:
         with pytest.raises(UserError, match="does not divide the 10944 input channels"):
-            check_groups("w4g128", 128, name, shapes)
-    check_groups("w4g64", 64, name, shapes)
+            check_groups("w4g128", {"group_size": 128}, name, shapes)
+    check_groups("w4g64", {"group_size": 64}, name, shapes)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,12 +1,14 @@
 """Packed language models in process: compressed-tensors checkpoints, decompressed where the model will be.
 
 transformers decompresses on the host, and is not asked where that takes longer than all the rest. Mixtures it cannot
-read at all: it fuses experts and forgets the zero-points of packed ones, and runs no int8 activations inside. These are
-computed here as the checkpoint says: every linear that is quantized rounds its inputs, token by token.
+read at all: it fuses experts and forgets the zero-points of packed ones. Activations of 8 bits are computed here as the
+checkpoint says: every linear that is quantized rounds its inputs, token by token.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from ptqbench.models.adapter import Adapter
 from ptqbench.models.buffers import rebuild_buffers
 from ptqbench.models.experts import fill, make_watchable, runtime, slice_of
 from ptqbench.models.headers import read_headers
+from ptqbench.numbers.elements import E4M3
+
+Represent = Callable[[Tensor], Tensor]
 
 
 def is_packed_mixture(folder: Path, settings: dict[str, Any]) -> bool:
@@ -32,16 +37,19 @@ def is_packed_mixture(folder: Path, settings: dict[str, Any]) -> bool:
 
 
 def is_read_here(folder: Path, settings: dict[str, Any], adapter: Adapter) -> bool:
-    """Whether :func:`load` reads a checkpoint: mixtures, and other language models whose inputs stay as they are."""
+    """Whether :func:`load` reads a checkpoint: mixtures, and other language models without transforms at run time."""
     if is_packed_mixture(folder, settings):
         return True
     plain = settings.get("quant_method") == "compressed-tensors" and not settings.get("transform_config")
-    return plain and not adapter.text and not reads_integers(settings)
+    return plain and not adapter.text
 
 
-def reads_integers(settings: dict[str, Any]) -> bool:
-    """Whether quantized linears read int8."""
-    return any(group["input_activations"] for group in settings["config_groups"].values())
+def represented(settings: dict[str, Any]) -> Represent | None:
+    """How quantized linears read their inputs; None: as they are."""
+    inputs = next(iter(settings["config_groups"].values()))["input_activations"]
+    if not inputs:
+        return None
+    return int8_per_token if inputs["type"] == "int" else partial(fp8, group_size=inputs.get("group_size") or -1)
 
 
 def load(
@@ -69,28 +77,39 @@ def load(
     fill(model, tensors(), device, dtype)
     if (folder / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
-    if reads_integers(settings):
-        quantize_inputs(model, packed)
+    if represent := represented(settings):
+        quantize_inputs(model, packed, represent)
     return model
 
 
-def quantize_inputs(model: nn.Module, linears: list[str]) -> None:
-    """Let the quantized linears (checkpoint names) read their inputs as int8 per token."""
+def quantize_inputs(model: nn.Module, linears: list[str], represent: Represent) -> None:
+    """Let the quantized linears (checkpoint names) read their inputs as ``represent`` makes them."""
+
+    def read(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (represent(args[0]), *args[1:])
+
     make_watchable(model)
     for linear in linears:
         place = slice_of(linear)
         if place is None:
-            model.get_submodule(runtime(linear)).register_forward_pre_hook(_read_as_int8)
+            model.get_submodule(runtime(linear)).register_forward_pre_hook(read)
         else:
-            model.get_submodule(place.module).represent = int8_per_token  # type: ignore[assignment]
+            model.get_submodule(place.module).represent = represent  # type: ignore[assignment]
 
 
 def int8_per_token(x: Tensor) -> Tensor:
-    """Symmetric int8 per token: ``round(x / s) s`` with ``s = 2 max|x| / 255``, as compressed-tensors defines it."""
-    scale = (2 / 255) * x.abs().amax(-1, keepdim=True)
+    """Symmetric int8 per token: ``round(x / s) s`` with ``s = max|x| / 127.5``, as compressed-tensors defines it.
+
+    The largest of a token is at a tie: in another order of operations its code may be another.
+    """
+    scale = x.abs().amax(-1, keepdim=True) / 127.5
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
     return (x / scale).round().clamp(-128, 127) * scale
 
 
-def _read_as_int8(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (int8_per_token(args[0]), *args[1:])
+def fp8(x: Tensor, group_size: int) -> Tensor:
+    """E4M3 per token, or per ``group_size`` of its channels: the nearest to ``x / s``, times ``s = max|x| / 448``."""
+    groups = x.unflatten(-1, (-1, x.shape[-1] if group_size == -1 else group_size)).float()
+    scale = groups.abs().amax(-1, keepdim=True) / E4M3.largest
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return ((groups / scale).to(torch.float8_e4m3fn).float() * scale).flatten(-2).to(x.dtype)

@@ -27,6 +27,7 @@ from ptqbench.models.adapter import load_adapter, reason_for_float
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.experts import fuse, make_watchable
 from ptqbench.models.headers import read_config
+from ptqbench.numbers.elements import E4M3
 from ptqbench.numbers.grid import Grid
 from ptqbench.pocket.corpus import train_tokenizer
 from ptqbench.stages.export import kept_in_float
@@ -101,13 +102,46 @@ def test_a_dense_model_has_the_bits_that_transformers_reads(
     assert torch.equal(logits_of(ours), logits_of(theirs))
 
 
+REPRESENTED = [  # what transformers reads too: of packed codes it makes weights of int8 and fails
+    Layout(8, -1, True, "int8"),
+    Layout(8, -1, True, "fp8", number="fp8"),
+]
+
+
+@pytest.mark.parametrize("layout", REPRESENTED, ids=str)
+def test_inputs_are_represented_as_compressed_tensors_does(tiny_model: Path, tmp_path: Path, layout: Layout) -> None:
+    """Its own modules round the inputs of every quantized linear; and that moves the logits."""
+    folder = write_packed(tiny_model, tmp_path / "packed", "compressed_tensors", layout)
+    config = AutoConfig.from_pretrained(folder)
+    settings, cpu = dict(config.quantization_config), torch.device("cpu")
+    assert packed.is_read_here(folder, settings, load_adapter(read_config(folder, "packed")))
+    ours = packed.load(folder, config, settings, torch.float32, False, cpu).eval()
+    options = {"dtype": torch.float32, "quantization_config": CompressedTensorsConfig(run_compressed=False)}
+    theirs = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+    torch.testing.assert_close(logits_of(ours), logits_of(theirs), rtol=1e-4, atol=2e-4)
+    settings["config_groups"]["group_0"]["input_activations"] = None
+    weights = packed.load(folder, AutoConfig.from_pretrained(folder), settings, torch.float32, False, cpu).eval()
+    assert not torch.allclose(logits_of(ours), logits_of(weights), rtol=1e-3, atol=1e-3)
+
+
+def test_fp8_is_the_nearest_of_all_by_token_and_by_group() -> None:
+    x = torch.randn(3, 5, 256, generator=torch.Generator().manual_seed(0)) ** 3
+    x[0, 0] = 0
+    levels = torch.tensor(E4M3.values).unique()
+    for group_size in (-1, 128):
+        groups = x.unflatten(-1, (-1, 256 if group_size == -1 else group_size))
+        scale = (groups.abs().amax(-1, keepdim=True) / 448).clamp(min=1e-30)
+        nearest = ((groups / scale).unsqueeze(-1) - levels).abs().amin(-1) * scale
+        found = packed.fp8(x, group_size)
+        torch.testing.assert_close((found - x).abs(), nearest.flatten(-2), rtol=1e-3, atol=1e-5)
+
+
 def test_what_transformers_reads_itself(tiny_model: Path, tmp_path: Path) -> None:
-    """int8 activations of a dense model, transformed inputs, models with images, and what is of another format."""
+    """Transformed inputs, models with images, and what is of another format."""
     adapter = load_adapter(read_config(tiny_model, "tiny"))
     settings = {"quant_method": "compressed-tensors", "config_groups": {"a": {"input_activations": None}}}
     assert packed.is_read_here(tiny_model, settings, adapter)
-    integers = {"config_groups": {"a": {"input_activations": {"num_bits": 8}}}}
-    for other in (integers, {"transform_config": {"config_groups": {}, "a": 1}}, {"quant_method": "gptq"}):
+    for other in ({"transform_config": {"config_groups": {}, "a": 1}}, {"quant_method": "gptq"}):
         assert not packed.is_read_here(tiny_model, settings | other, adapter)
     assert not packed.is_read_here(tiny_model, settings, replace(adapter, text="text_config"))
 
