@@ -15,11 +15,14 @@ from tiny_models import make_cell, make_model, write_statistics
 import ptqbench.methods.ranges
 import ptqbench.methods.rounding
 import ptqbench.methods.transforms
+import ptqbench.numbers.formats
 from ptqbench import members
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.errors import UserError
 from ptqbench.models.skeleton import Skeleton
 from ptqbench.normalize import normalize
-from ptqbench.numbers.grid import Grid
+from ptqbench.numbers.grid import Grid, scheme_grid
+from ptqbench.schemes import filled
 
 HEAD = """
 from dataclasses import dataclass
@@ -81,7 +84,30 @@ class Drawn(Learner):
         return Trained(bounds, record={"factor": best})
 ''',
 }
-ROOMS = (ptqbench.methods.ranges, ptqbench.methods.rounding, ptqbench.methods.transforms)
+NUMBER = '''
+"""E3M2 in groups of 16 whose scales are powers of two."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ptqbench.numbers.elements import E3M2, Element
+from ptqbench.numbers.powers import PowerGrid
+
+BITS = 6
+GROUP_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Wide6(PowerGrid):
+    """6.5 bits a weight."""
+
+    NUMBER: ClassVar = "wide6"
+    ELEMENT: ClassVar[Element] = E3M2
+
+    bits: int = BITS
+    group_size: int = GROUP_SIZE
+'''
+ROOMS = (ptqbench.methods.ranges, ptqbench.methods.rounding, ptqbench.methods.transforms, ptqbench.numbers.formats)
 
 
 def documented() -> str:
@@ -96,11 +122,12 @@ def documented() -> str:
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package with a file more for each exercise."""
     for room in ROOMS:
-        folder = tmp_path / "methods" / room.__name__.rpartition(".")[2]
+        folder = tmp_path.joinpath(*room.__name__.split(".")[1:])
         shutil.copytree(Path(str(room.__file__)).parent, folder)
         monkeypatch.setattr(room, "__path__", [*room.__path__, str(folder)])
     for name, source in {**EXERCISES, "ranges/quantile": documented()}.items():
         (tmp_path / f"methods/{name}.py").write_text(HEAD + source)
+    (tmp_path / "numbers/formats/wide6.py").write_text(NUMBER)
     shutil.copytree(members.PACKAGE / "models/adapters", tmp_path / "models/adapters")
     monkeypatch.setattr(members, "PACKAGE", tmp_path)
     members.members.cache_clear()
@@ -133,3 +160,19 @@ def test_each_is_one_file(package: None, tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match=r"methods\.m\.rounding\.half\.share"):
         normalize("m", {"rounding": {"half": {"share": 2}}})
+
+
+@torch.no_grad()
+def test_a_number_format_is_one_file(package: None, tmp_path: Path) -> None:
+    path = make_model(tmp_path / "model")
+    statistics = write_statistics(path, tmp_path / "statistics")
+    method = {"transform": "salience", "range": "search", "rounding": "gptq"}
+    grid = scheme_grid(filled({"number": "wide6"}), normalize("m", method).as_json())
+    (block, _), *_ = make_cell(path, statistics, method, grid).blocks()
+    assert min(record["snr_db"] for record in block.records) > 25
+    again = {
+        name: QuantizedLinear.from_state(linear.state("q"), "q", "attention") for name, linear in block.linears.items()
+    }
+    for name, linear in block.linears.items():
+        assert torch.equal(again[name].dequantize(), linear.dequantize())
+        assert linear.own_bits == 6.5 * linear.codes.numel()
