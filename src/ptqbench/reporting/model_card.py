@@ -13,6 +13,7 @@ from ptqbench.manifest import load
 from ptqbench.places import model_folder
 from ptqbench.records import Model
 from ptqbench.reporting.rows import ScoreRow
+from ptqbench.schemes import INTEGER
 
 NORMAL = 1.96  # standard errors of a 95 % interval
 UNKNOWN = "unknown"
@@ -61,12 +62,13 @@ def card(cell: dict[str, Any], scores: list[ScoreRow], source: Source, terms: st
     if cell.get("serve", command) is None:
         command = "# vLLM does not serve this checkpoint: load it with transformers' from_pretrained"
     group = f"groups of {cell['group_size']}" if cell["group_size"] > 0 else "one scale for each output channel"
+    kind = "" if cell.get("number", INTEGER) == INTEGER else f"{cell['number']} of "
     terms_said = terms if terms != UNKNOWN else "not stated there: find it out before you publish this"
     lines = ["---", yaml.safe_dump(head, sort_keys=True).rstrip(), "---", ""]
     lines += [f"# {base}, {cell['method']} at {cell['bits'] or 'mixed'} bits", ""]
     lines += [
         f"{base} with its linears quantized by `{cell['method']}` "
-        f"({' + '.join(cell['strategy']) or 'nearest rounding'}) to {cell['bits'] or 'mixed'} bits, {group}: "
+        f"({' + '.join(cell['strategy']) or 'nearest rounding'}) to {kind}{cell['bits'] or 'mixed'} bits, {group}: "
         f"{cell['bits_per_weight']:.3g} bits per weight. Stored as {cell['format']}, {cell['served_bytes']:,} bytes.",
         f"Calibrated on `{cell['calibration']}`. Made and measured by ptqbench.",
     ]

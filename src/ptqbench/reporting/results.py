@@ -17,6 +17,7 @@ from ptqbench.members import members
 from ptqbench.places import checkpoint_folder
 from ptqbench.recipe import Member, Recipe
 from ptqbench.records import Exported, Layer, Packed, PlannedCell, PlannedEvaluation, Reported, Result
+from ptqbench.schemes import INTEGER
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
@@ -56,6 +57,7 @@ CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "scheme": pl.String,
     "bits": pl.Int64,
     "group_size": pl.Int64,
+    "number": pl.String,
     "bits_per_weight": pl.Float64,
     "checkpoint_bytes": pl.Int64,
     "quantize_seconds": pl.Float64,
@@ -213,6 +215,7 @@ def _cell_row(cell: Cell, spec: dict[str, Any], record: Reported) -> dict[str, A
     row: dict[str, Any] = {**cell.columns}
     bits = spec["scheme"]["bits"]
     row |= {"bits": None if bits == "mixed" else bits, "group_size": spec["scheme"]["group_size"]}
+    row["number"] = spec["scheme"].get("number", INTEGER)
     row |= {"format": record["format"], "served_bytes": record["weight_bytes"]}
     row |= {"structure": members("models/adapters")[record["adapter"]].get("STRUCTURE", record["adapter"])}
     row |= {"dtype": record["dtype"], "n_parameters": record["n_parameters"], "fallbacks": []}

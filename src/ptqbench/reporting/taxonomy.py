@@ -7,6 +7,7 @@ import polars as pl
 from ptqbench.cells import Cell
 from ptqbench.reporting.markup import cell_link, escape, identifier, short, table
 from ptqbench.reporting.tables import KEY
+from ptqbench.schemes import INTEGER
 from ptqbench.spec import FLOAT_METHOD
 
 
@@ -20,10 +21,13 @@ def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) 
     named = pl.col("strategy").list.join(" + ").replace("", "none (nearest rounding)")
     data = _where(scores, model=model, score=score)
     data = data.filter(pl.col("method") != FLOAT_METHOD, pl.col("drop").is_not_null())
-    own = cells.select(*KEY, "bits", "group_size", "range", "propagate", width=width, strategy=named)
+    if "number" not in cells.columns:  # a table from before there were floats
+        cells = cells.with_columns(number=pl.lit(None, pl.String))
+    number = pl.col("number").fill_null(INTEGER)
+    own = cells.select(*KEY, number, "bits", "group_size", "range", "propagate", width=width, strategy=named)
     data = data.join(own, on=KEY, maintain_order="left").with_columns(pl.col("range").fill_null("unknown"))
-    places = data.select("width", "group_size", mixed=pl.col("bits").is_null()).unique()
-    places = places.sort("width", "group_size", "mixed", descending=[False, True, False])
+    places = data.select("width", "group_size", "number", mixed=pl.col("bits").is_null()).unique()
+    places = places.sort("width", "group_size", "number", "mixed", descending=[False, True, False, False])
     settings = data.select("range", "propagate").unique(maintain_order=True).rows()
     rows = [
         (name, *setting)
@@ -33,8 +37,8 @@ def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) 
     columns: dict[str, list[str]] = {"class": [escape(name) for name, _, _ in rows]}
     columns["range"] = [escape(name) for _, name, _ in rows]
     columns["propagated"] = ["yes" if propagate else "" for _, _, propagate in rows]
-    for bits, group, mixed in places.rows():
-        here = _where(data, width=bits, group_size=group)
+    for bits, group, format_, mixed in places.rows():
+        here = _where(data, width=bits, group_size=group, number=format_)
         here = here.filter(pl.col("bits").is_null().eq(mixed)).sort("drop", maintain_order=True)
         best = [_where(here, strategy=name, range=own, propagate=behind) for name, own, behind in rows]
         leads = [
@@ -42,6 +46,7 @@ def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) 
             for one, (_, own, behind) in zip(best, rows, strict=True)
         ]
         width_of = f"mixed, {bits:g} bits per weight" if mixed else f"{bits:g} bits"
+        width_of = width_of if format_ == INTEGER else f"{format_}, {width_of}"
         title = f"{width_of}, {f'groups of {group}' if group > 0 else 'per channel'}"
         columns[title] = [_best(one) + (" ◆" if leads else "") for one, leads in zip(best, leads, strict=True)]
     return table(columns, f"taxonomy-{identifier(model)}-{identifier(score)}", stub="class")

@@ -114,6 +114,7 @@ def test_cells(tmp_path: Path) -> None:
         "strategy": ["compensation"],
         "bits": 4,
         "group_size": -1,
+        "number": "integer",
         "bits_per_weight": 4.5,
         "checkpoint_bytes": 900,
         "quantize_seconds": 7.0,
