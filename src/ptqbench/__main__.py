@@ -12,7 +12,20 @@ from typing import Any
 from ptqbench.errors import user_facing
 
 # in the order in which a newcomer wants them; each is a file of ``commands`` and imports what is heavy when it runs
-VERBS = ("run", "init", "describe", "estimate", "recommend", "compare", "page", "card", "models", "methods", "pin")
+VERBS = (
+    "run",
+    "init",
+    "describe",
+    "estimate",
+    "recommend",
+    "compare",
+    "page",
+    "card",
+    "models",
+    "methods",
+    "pin",
+    "dequantize",
+)
 EXAMPLES = """examples:
   ptqbench run /data/my-model                          measure four methods at 4 bits, and say which to deploy
   ptqbench run /data/my-model --bits 4 3 -n            what that would do, and why

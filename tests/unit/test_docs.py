@@ -153,4 +153,4 @@ def test_the_program_does_what_the_page_writes(
 
 def test_every_verb_that_needs_no_hub_and_no_minutes_is_run_somewhere() -> None:
     assert {arguments_of(command)[0] for command in runnable()} == set(RUN)
-    assert set(VERBS) - set(RUN) == {"run", "pin", "card"}
+    assert set(VERBS) - set(RUN) == {"run", "pin", "card", "dequantize"}
