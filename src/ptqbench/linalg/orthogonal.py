@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -154,11 +154,14 @@ def random_hadamard(n: int, seed: int) -> Orthogonal:
     return Hadamard(core(k) / math.sqrt(k), signs, Origin("hadamard", n, seed))
 
 
-def block_hadamard(n: int) -> Hadamard:
-    """Sylvester's transform of each block of the largest power of two that divides n: what serving runtimes know."""
-    width = n & -n
+def block_hadamard(n: int, most: int | None = None) -> Hadamard:
+    """Sylvester's transform of each block of the largest power of two that divides n: what serving runtimes know.
+
+    ``most``: of no more channels, a power of two.
+    """
+    width = min(n & -n, most or n)
     outer, signs = torch.eye(n // width, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
-    return Hadamard(outer, signs, Origin("block_hadamard", n, None))
+    return Hadamard(outer, signs, Origin(f"blocks_{most}" if most else "block_hadamard", n, None))
 
 
 def kronecker(n: int, seed: int) -> Kronecker:
@@ -173,6 +176,7 @@ KINDS: dict[str, Callable[..., Orthogonal]] = {
     "kronecker": kronecker,
     "hadamard": random_hadamard,
     "block_hadamard": block_hadamard,
+    **{f"blocks_{most}": partial(block_hadamard, most=most) for most in (16, 32, 64, 128)},
 }
 
 
