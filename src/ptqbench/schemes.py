@@ -52,6 +52,16 @@ def modules(scheme: dict[str, Any]) -> list[str]:
     return [] if number == INTEGER else [module(FOLDER, number)]
 
 
+def is_integer(scheme: dict[str, Any]) -> bool:
+    """Whether codes are integers, with zero-points."""
+    return bool(scheme.get("number", INTEGER) == INTEGER)
+
+
+def scale_bytes(scheme: dict[str, Any], itemsize: int) -> float:
+    """Bytes of a group's scale in a checkpoint; integers have it in the model's dtype, of ``itemsize`` bytes."""
+    return itemsize if is_integer(scheme) else members(FOLDER)[scheme["number"]]["SCALE_BITS"] / 8
+
+
 def rows(scheme: dict[str, Any]) -> int:
     """Output channels that share a scale and of which every linear has to have a multiple."""
     number = scheme.get("number", INTEGER)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ptqbench.estimates.sizes import Size
 from ptqbench.recipe import Recipe
+from ptqbench.schemes import is_integer, scale_bytes
 
 FLOAT = 4  # bytes
 BATCH = 8  # sequences, or windows, of a forward pass
@@ -156,7 +157,8 @@ def codes(size: Size, recipe: Recipe, scheme: dict[str, Any]) -> float:
     found = 0.0
     for site in size.sites:
         for m, n in site.linears:
-            found += FLOAT * m * math.ceil(n * bits / 32) + m * (n // group if group > 0 else 1) * (FLOAT + 1)
+            groups = m * (n // group if group > 0 else 1)
+            found += FLOAT * m * math.ceil(n * bits / 32) + groups * (FLOAT + is_integer(scheme))
     turned = turns(recipe)
     return found + (FLOAT * size.outside if turned else 0)
 
@@ -185,7 +187,7 @@ def packed(size: Size, scheme: dict[str, Any], form: str) -> float:
     for site in size.sites:
         for m, n in site.linears:
             groups = m * (n // group if group > 0 else 1)
-            found += FLOAT * m * math.ceil(n * bits / 32) + groups * size.itemsize
+            found += FLOAT * m * math.ceil(n * bits / 32) + groups * scale_bytes(scheme, size.itemsize)
             found += 0 if scheme["symmetric"] else groups * bits / 8
     return rest + found
 

@@ -95,6 +95,7 @@ from ptqbench.numbers.powers import PowerGrid
 
 BITS = 6
 GROUP_SIZE = 16
+SCALE_BITS = 8
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ptqbench.methods.ranges.mse import Mse
 from ptqbench.methods.ranges.search import Search
 from ptqbench.numbers.elements import E2M1, E2M3, E3M2, E4M3, Element
 from ptqbench.numbers.floats import FloatGrid
+from ptqbench.schemes import scale_bytes
 
 GRIDS = float_grids()
 E2M1_VALUES = [0, 0.5, 1, 1.5, 2, 3, 4, 6]  # OCP Microscaling 1.0, table 5
@@ -160,6 +161,14 @@ def test_bits_of_a_weight_count_every_scale(name: str, bits: float) -> None:
     grid = next(grid for grid in GRIDS if name == grid.NUMBER)
     m, n = 256, 512
     assert grid.bits + grid.overhead(m, n // grid.group_size) / (m * n) == pytest.approx(bits, abs=3e-4)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.NUMBER)
+def test_the_planner_knows_the_bits_of_a_scale(grid: FloatGrid) -> None:
+    """But for what whole tensors, or blocks of rows, share."""
+    m, groups = 4096, 32
+    told = scale_bytes({"number": grid.NUMBER}, 2) * 8 * m * groups
+    assert told <= grid.overhead(m, groups) <= told + 32 * groups * (m // 128)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.NUMBER)

@@ -10,6 +10,7 @@ from ptqbench.numbers.floats import FloatGrid
 
 BITS = 8
 GROUP_SIZE = -1
+SCALE_BITS = 32
 
 
 @dataclass(frozen=True)

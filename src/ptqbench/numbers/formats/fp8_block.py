@@ -12,6 +12,7 @@ from ptqbench.numbers.floats import FloatGrid
 
 BITS = 8
 GROUP_SIZE = 128
+SCALE_BITS = 0  # of each row's group: 128 rows share one
 ROWS = 128  # output channels of a block: of every linear a multiple
 
 

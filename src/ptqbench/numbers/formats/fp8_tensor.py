@@ -12,6 +12,7 @@ from ptqbench.numbers.floats import FloatGrid
 
 BITS = 8
 GROUP_SIZE = -1
+SCALE_BITS = 0  # of each row's group: there is one for all
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ptqbench.numbers.powers import PowerGrid
 
 BITS = 6
 GROUP_SIZE = 32
+SCALE_BITS = 8
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ptqbench.numbers.floats import SMALLEST, FloatGrid
 
 BITS = 4
 GROUP_SIZE = 16
+SCALE_BITS = 8
 RANGE = 2.0**-13  # a site's smallest scale in units of its largest: 224 of that is still a normal number of E4M3
 
 
