@@ -26,7 +26,7 @@ class Draft:
     """What a config is written from: ``models`` as under that key, ``methods`` by name, tokens of a ``sequence``."""
 
     models: dict[str, dict[str, str]] = field(default_factory=dict)
-    bits: tuple[int, ...] = (4,)
+    bits: tuple[int | str, ...] = (4,)  # or number formats of floats
     methods: tuple[str, ...] = METHODS
     group: int = GROUPS[0]
     sequence: int = SEQUENCE
@@ -50,8 +50,10 @@ class Draft:
         self.models[name] = entry
         return name
 
-    def scheme(self, bits: int) -> tuple[str, dict[str, Any]]:
-        """Name and line of a bit-width's scheme; 8 bits need no groups."""
+    def scheme(self, bits: int | str) -> tuple[str, dict[str, Any]]:
+        """Name and line of a bit-width's scheme; 8 bits need no groups, and a number format nothing else."""
+        if isinstance(bits, str):
+            return bits, {"number": bits}
         if bits == 8:
             return "w8", {"bits": 8, "symmetric": True}
         if self.group < 0:
@@ -126,7 +128,9 @@ def text_of(draft: Draft, head: str) -> str:
     lines += section(
         "calibration", {"wikitext2": calibration}, "a local text, or wikitext2, c4, ptb, pile from the hub"
     )
-    lines += section("schemes", schemes, "bits 2 to 8; group_size: input channels that share a scale, -1 a whole row")
+    lines += section(
+        "schemes", schemes, "bits 2 to 8; group_size: input channels that share a scale, -1 a whole row; or a number"
+    )
     lines += section("methods", chosen(draft.methods), "compositions; `ptqbench methods` shows what there is")
     lines += section("suites", {"perplexity": suite}, "limit: windows of each text; kind: tasks runs lm-eval's")
     lines += ["", "grid:", f"  - {flow({**grid, 'suites': ['perplexity']})}"]

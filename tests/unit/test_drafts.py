@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from formats_of_numbers import NAMES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,12 @@ def test_every_model_gets_a_config_that_is_accepted(model: Path) -> None:
     plan = planned(draft)
     assert {cell.model for cell in plan.cells} == {name}
     assert len(plan.cells) == 1 + 2 * 3
+
+
+def test_every_number_format_is_accepted() -> None:
+    draft = Draft(bits=(4, *NAMES), methods=("rtn", "awq+gptq"))
+    draft.add(str(ROOT / "resources/models/pocket-llama"))
+    assert {cell.scheme for cell in planned(draft).cells} == {"float", "w4g128", *NAMES}
 
 
 def test_every_method_and_width_is_accepted() -> None:

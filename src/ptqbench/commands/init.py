@@ -13,6 +13,7 @@ from pathlib import Path
 EXAMPLES = """examples:
   ptqbench init /data/my-model > config.yaml
   ptqbench init /data/small meta-llama/Llama-2-7b-hf --bits 4 3 --methods gptq awq --out config.yaml
+  ptqbench init /data/my-model --bits 4 nvfp4 mxfp4 fp8 > config.yaml
 """
 
 
@@ -26,13 +27,23 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def choose(parser: argparse.ArgumentParser) -> None:
     """Which cells, as `run` and `estimate` ask for them too."""
     from ptqbench.drafts import METHODS
+    from ptqbench.members import members
+    from ptqbench.schemes import FOLDER
 
-    widths = range(2, 9)
-    parser.add_argument("--bits", type=int, nargs="+", choices=widths, default=[4], metavar="BITS", help="2 to 8; 4")
+    numbers = list(members(FOLDER))
+    parser.add_argument(
+        "--bits", type=width, nargs="+", choices=[*range(2, 9), *numbers], default=[4], metavar="BITS",
+        help=f"2 to 8, or a format of floats: {', '.join(numbers)}; 4",
+    )  # fmt: skip
     parser.add_argument(
         "--methods", nargs="+", default=list(METHODS), metavar="METHOD",
         help=f"of those that `ptqbench methods` lists; {', '.join(METHODS)}",
     )  # fmt: skip
+
+
+def width(text: str) -> int | str:
+    """A number of bits, or a number format by its name."""
+    return int(text) if text.isdigit() else text
 
 
 def lines(args: argparse.Namespace) -> Iterator[str]:
