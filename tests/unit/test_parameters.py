@@ -96,7 +96,7 @@ def senseless(amount: int) -> Iterator[tuple[str, str, str, Any]]:
         declared = declaration(stage, name, key)
         limits = [declared[word] for word in ("minimum", "exclusiveMinimum", "maximum") if word in declared]
         near = [limit + step for limit in limits for step in (-1, -0.5, 0, 0.5, 1)]
-        near += [choice.upper() for choice in declared.get("enum", ())]
+        near += [choice.upper() for choice in declared.get("enum", ()) if isinstance(choice, str)]
         yield stage, name, key, rng.choice([*NUMBERS, *OTHERS, *near, *near])
 
 

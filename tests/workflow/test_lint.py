@@ -37,8 +37,12 @@ PINNED = {name: {"hub": f"org/{name}", "revision": "0" * 40} for name in ("mamba
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("file", ["config.yaml", *sorted(PRESETS)])
 def test_configs_of_the_repository_can_be_planned_on_every_host(file: str, backend: str) -> None:
-    """Those that name a backend (formats that one alone serves) keep it."""
-    plan = Plan({"backend": backend} | yaml.safe_load((REPOSITORY / file).read_text()), REPOSITORY)
+    """Those that name a backend (formats that one alone serves) keep it; what `make real` fetches has a stand-in."""
+    config = {"backend": backend} | yaml.safe_load((REPOSITORY / file).read_text())
+    for model in config["models"].values():
+        if model.get("path", "").startswith("models/"):
+            model["path"] = "resources/models/pocket-llama"
+    plan = Plan(config, REPOSITORY)
     assert len(plan.cells) > 1
 
 
