@@ -1,14 +1,17 @@
-"""Throughput of packed 4-bit weights against bfloat16, served by vLLM at real size with random weights.
+"""Throughput of packed weights against bfloat16, served by vLLM at real size with random weights.
 
     PYTHONPATH=src python benchmarks/serving.py [--shape llama-3-8b] [--batches 1 64 256] [--folder DIR]
+    PYTHONPATH=src python benchmarks/serving.py --weights w4g128 nvfp4 mxfp4 mxfp8 fp8 fp8-dynamic bf16
 
 Writes the checkpoints directly (nothing is quantized; every layer holds the same random numbers, which costs a server
 as much time as others would) and measures them one after the other, 4 bits first: benchmarks/results/serving.csv, which
 is written after every row, so that a run that is cut short keeps what it measured. With a GPU it needs a vLLM of this
-Python, or `make serve-cuda`; without one `make serve-cpu`. Room on disk: 22 GB.
+Python, or `make serve-cuda`; without one `make serve-cpu`. Room on disk: 16 GB,
+for one checkpoint at a time.
 
 `--weights w4g128 w4g128-marlin w4g128-humming bf16` measures the 4-bit weights by vLLM's own choice of a kernel
-(Machete on Hopper), by Marlin and by Humming. `--profile` records a few steps of decoding of each at batch 1, after
+(Machete on Hopper), by Marlin and by Humming; floats are packed as the benchmark's cells are,
+`fp8-dynamic` with inputs in FP8 by token. `--profile` records a few steps of decoding of each at batch 1, after
 it was measured, and writes what every kernel takes of a token beside the table: `serving_token.csv`.
 """
 
@@ -19,6 +22,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,7 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import token_trace
@@ -37,6 +41,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
+from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.devices import one_device, visible_gpus
 from ptqbench.evaluation import throughput
 from ptqbench.evaluation.backends import vllm
@@ -45,19 +50,41 @@ from ptqbench.evaluation.client import Refused, Unanswered
 from ptqbench.evaluation.runtime import environment_marker
 from ptqbench.formats import compressed_tensors
 from ptqbench.formats.layout import Layout
+from ptqbench.numbers.grid import make
+from ptqbench.schemes import INTEGER, filled
 
-LAYOUT = Layout(4, 128, True)
+INT4 = Layout(4, 128, True)
 SPREAD = 0.02  # standard deviation of weights
 CODES_SPREAD = 4.6  # of uniform 4-bit codes
 POOL = 2**24  # random numbers, which every tensor repeats
 OUT, LOGS = Path("benchmarks/results/serving.csv"), Path("benchmarks/runs")
-KERNEL = re.compile(r"Using (\w+) for CompressedTensorsWNA16")
+KERNEL = re.compile(r"(?:Using|Selected) (\w+Kernel\w*) for")
 BEFORE_HUMMING = ("Machete", "AllSpark", "Marlin", "Conch", "Exllama", "TritonW4A16")  # in vLLM's order of choice
-WEIGHTS: dict[str, dict[str, str]] = {  # variables for the server
-    "w4g128": {},
-    "w4g128-marlin": {"VLLM_DISABLED_KERNELS": "MacheteLinearKernel"},
-    "w4g128-humming": {"VLLM_DISABLED_KERNELS": ",".join(f"{name}LinearKernel" for name in BEFORE_HUMMING)},
-    "bf16": {},
+
+
+class Weights(NamedTuple):
+    """How a checkpoint's linears are stored (None: bfloat16), and variables for its server."""
+
+    layout: Layout | None
+    variables: dict[str, str]
+
+
+def of_floats(number: str, activations: str = "none") -> Weights:
+    """Linears of a number format of ``numbers/formats``."""
+    scheme = filled({"number": number})
+    layout = Layout(scheme["bits"], scheme["group_size"], True, activations, number=number)
+    return Weights(layout, {})
+
+
+WEIGHTS = {
+    "w4g128": Weights(INT4, {}),
+    "w4g128-marlin": Weights(INT4, {"VLLM_DISABLED_KERNELS": "MacheteLinearKernel"}),
+    "w4g128-humming": Weights(
+        INT4, {"VLLM_DISABLED_KERNELS": ",".join(f"{name}LinearKernel" for name in BEFORE_HUMMING)}
+    ),
+    **{number: of_floats(number) for number in ("nvfp4", "mxfp4", "mxfp8", "fp8")},
+    "fp8-dynamic": of_floats("fp8", "fp8"),
+    "bf16": Weights(None, {}),
 }
 SHAPES: dict[str, dict[str, int]] = {
     "llama-3-8b": {
@@ -101,22 +128,43 @@ def normal(*size: int) -> torch.Tensor:
     return pool.repeat(-(-math.prod(size) // len(pool)))[: math.prod(size)].view(size)
 
 
-def packed(name: str, m: int, n: int) -> Tensors:
+def integers(name: str, m: int, n: int, layout: Layout) -> Tensors:
     """Random codes of one linear, as compressed-tensors stores them."""
-    words = torch.randint(-(2**31), 2**31, (m, n * LAYOUT.bits // 32), dtype=torch.int64).to(torch.int32)
-    scale = torch.full((m, n // LAYOUT.group_size), SPREAD / CODES_SPREAD, dtype=torch.bfloat16)
+    words = torch.randint(-(2**31), 2**31, (m, n * layout.bits // 32), dtype=torch.int64).to(torch.int32)
+    scale = torch.full((m, n // layout.group_size), SPREAD / CODES_SPREAD, dtype=torch.bfloat16)
     shape = torch.tensor([m, n], dtype=torch.int64)
     return {f"{name}.weight_packed": words, f"{name}.weight_scale": scale, f"{name}.weight_shape": shape}
 
 
-def write_checkpoint(folder: Path, shape: dict[str, int], quantized: bool) -> Path:
+def floats(name: str, m: int, n: int, layout: Layout) -> Tensors:
+    """Random weights of one linear, rounded to the nearest of a format."""
+    grid = make(layout.number, layout.bits, layout.group_size, True)
+    groups = grid.grouped(normal(m, n).float())
+    ends = groups.abs().amax(-1)
+    scale, zero = grid.from_bounds(-ends, ends)
+    scale = grid.joint(scale)
+    codes = grid.encode(groups, scale.unsqueeze(-1), zero.unsqueeze(-1)).flatten(1).to(torch.uint8)
+    made = QuantizedLinear(
+        codes, scale, zero.to(torch.uint8), layout.bits, True, number=layout.number, shared=grid.shared(scale)
+    )
+    return compressed_tensors.tensors(name, made, torch.bfloat16, layout)
+
+
+def stored(name: str, m: int, n: int, layout: Layout | None) -> Tensors:
+    """The tensors of one linear."""
+    if layout is None:
+        return {f"{name}.weight": normal(m, n)}
+    return integers(name, m, n, layout) if layout.number == INTEGER else floats(name, m, n, layout)
+
+
+def write_checkpoint(folder: Path, shape: dict[str, int], layout: Layout | None) -> Path:
     """A Llama of random weights, a shard per layer."""
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     hidden = shape["hidden_size"]
     layer: Tensors = {f"{name}_layernorm.weight": normal(hidden) + 1 for name in ("input", "post_attention")}
     for name, (m, n) in linears(shape).items():
-        layer |= packed(name, m, n) if quantized else {f"{name}.weight": normal(m, n)}
+        layer |= stored(name, m, n, layout)
     outside = {"model.norm.weight": normal(hidden) + 1, "lm_head.weight": normal(shape["vocab_size"], hidden)}
     outside["model.embed_tokens.weight"] = normal(shape["vocab_size"], hidden)
     shards = [{f"model.layers.{i}.{k}": v for k, v in layer.items()} for i in range(shape["num_hidden_layers"])]
@@ -128,8 +176,8 @@ def write_checkpoint(folder: Path, shape: dict[str, int], quantized: bool) -> Pa
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "bfloat16", **shape}
     config |= {"rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu", "tie_word_embeddings": False}
-    if quantized:
-        config["quantization_config"] = compressed_tensors.settings(LAYOUT, ["lm_head"])
+    if layout is not None:
+        config["quantization_config"] = compressed_tensors.settings(layout, ["lm_head"])
     (folder / "config.json").write_text(json.dumps(config))
     words = Tokenizer(WordLevel({f"t{i}": i for i in range(shape["vocab_size"])}, unk_token="t0"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="t0", eos_token="t1").save_pretrained(folder)
@@ -219,14 +267,17 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     tokens: list[pl.DataFrame] = []
     with one_device(whole=True) as device, tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        made, layout = Path(folder) / "checkpoint", None
         for name in args.weights:
-            begun, made = time.perf_counter(), Path(folder) / name.partition("-")[0]
-            if not made.exists():
-                write_checkpoint(made, SHAPES[args.shape], quantized=name != "bf16")
-                tell(f"{made.name}: written", begun)
+            begun, weights = time.perf_counter(), WEIGHTS[name]
+            if not made.exists() or weights.layout != layout:
+                shutil.rmtree(made, ignore_errors=True)
+                layout = weights.layout
+                write_checkpoint(made, SHAPES[args.shape], layout)
+                tell(f"{name}: written", begun)
             shared = {"shape": args.shape, "weights": name, "date": date.today().isoformat(), **suite}
             del shared["batches"], shared["repeats"]
-            with variables(WEIGHTS[name]):
+            with variables(weights.variables):
                 log = args.logs / f"{name}.server.log"
                 recorded: list[pl.DataFrame] | None = [] if args.profile else None
                 for row in measure(made, suite, backend, device, marker, log, recorded):
@@ -244,7 +295,7 @@ def main(argv: list[str] | None = None) -> None:
 def show(table: pl.DataFrame) -> None:
     """Every measure beside that of bfloat16, where it was measured."""
     wide = table.pivot(on="weights", index=["task", "metric"], values="value")
-    packed = [name for name in wide.columns if name.startswith("w4g128")]
+    packed = [name for name in wide.columns if name in WEIGHTS and name != "bf16"]
     if "bf16" in wide.columns:
         wide = wide.with_columns((pl.col(name) / pl.col("bf16")).alias(f"{name} / bf16") for name in packed)
     with pl.Config(tbl_rows=-1, tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_width_chars=200):

@@ -32,12 +32,12 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return fake_environment(tmp_path / "environment")
 
 
-@pytest.mark.parametrize("quantized", [False, True])
-def test_checkpoints(benchmark: ModuleType, tmp_path: Path, quantized: bool) -> None:
-    shape = benchmark.SHAPES["tiny"]
-    folder = benchmark.write_checkpoint(tmp_path / "made", shape, quantized)
+@pytest.mark.parametrize("weights", ["bf16", "w4g128", "nvfp4", "mxfp4", "mxfp8", "fp8", "fp8-dynamic"])
+def test_checkpoints(benchmark: ModuleType, tmp_path: Path, weights: str) -> None:
+    shape, layout = benchmark.SHAPES["tiny"], benchmark.WEIGHTS[weights].layout
+    folder = benchmark.write_checkpoint(tmp_path / "made", shape, layout)
     assert lacking(folder) == []
-    options = {"quantization_config": CompressedTensorsConfig(run_compressed=False)} if quantized else {}
+    options = {"quantization_config": CompressedTensorsConfig(run_compressed=False)} if layout else {}
     loading = {"dtype": torch.bfloat16, "output_loading_info": True, **options}
     model, told = AutoModelForCausalLM.from_pretrained(folder, **loading)
     assert not told["missing_keys"]
