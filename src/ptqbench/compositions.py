@@ -23,13 +23,14 @@ FACTS = {
     "free_range": "a range that nothing has learned",
     "plain_linears": "linears without transforms or half-integer zero-points of their own",
     "folded_scales": "scales that fold into the model",
-    "rms_norms": "norms that are RMSNorms",
+    "rms_norms": "norms that are RMSNorms, with none behind a sublayer",
     "text": "a model of text alone",
+    "normed_inputs": "inputs that a norm feeds",
 }
 Settings = dict[str, dict[str, Any]]
 
 STAGES = {folder: stage for stage, folder in FOLDERS.items()}
-OF_MODELS = ("folded_scales", "rms_norms", "text")  # facts that a model may lack
+OF_MODELS = ("folded_scales", "rms_norms", "text", "normed_inputs")  # facts that a model may lack
 REPRESENTED: Settings = {"plain_linears": {}, "folded_scales": {}}
 NEEDS: dict[str, Settings] = {"int8": REPRESENTED, "fp8": REPRESENTED}  # of activations, which are no files
 
@@ -88,6 +89,7 @@ def lacks(adapter: Adapter, settings: dict[str, Any]) -> set[str]:
     absent = {
         "rms_norms": adapter.norms != "rms",
         "text": adapter.text is not None,
+        "normed_inputs": all(site.producer is None or site.producer.kind != "norm" for site in sites),
         "folded_scales": any(site.producer is None for site in sites if site.linears),
     }
     return {fact for fact, is_absent in absent.items() if is_absent}

@@ -75,7 +75,8 @@ def producer(of: Producer | None) -> str:
     """Where a scale goes."""
     if of is None:
         return "nothing: it stays with the linear"
-    return {"norm": f"norm {of.name}", "linear": f"rows of {of.name}", "value": f"rows of {of.name}, by head"}[of.kind]
+    rows = f"rows of {of.name}" + (f" from {of.first} on" if of.first else "")
+    return {"norm": f"norm {of.name}", "linear": rows, "value": f"{rows}, by head"}[of.kind]
 
 
 def floats(adapter: Adapter, shapes: dict[str, tuple[int, ...]], quantized: set[str]) -> list[tuple[str, str, str]]:

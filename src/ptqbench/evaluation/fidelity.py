@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptqbench.evaluation.divergence import Change, Top, change
 from ptqbench.evaluation.perplexity import LONGEST_WINDOW
-from ptqbench.evaluation.reference import Stored, head_weight
+from ptqbench.evaluation.reference import Head, Stored
 from ptqbench.progress import progress_bar
 
 REQUIRED = ("corpora",)
@@ -32,7 +32,7 @@ def longest(suite: dict[str, Any], context: int) -> int:
 
 def reference(folder: Path, model: Path, remote: bool, device: str) -> Stored:
     """What cells are compared with: the artifact in ``folder`` of the float model in the folder ``model``."""
-    return Stored(folder, head_weight(model, remote), device)
+    return Stored(folder, Head.of(model, remote), device)
 
 
 def run(backend: Any, suite: dict[str, Any], reference: Stored) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ head's product with them, in the same batches, is what the model itself computes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,35 @@ from ptqbench.models.vila import Vila
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2**-5}  # of the largest logit; a product in another order rounds so
 
 
-def head_weight(folder: Path, remote: bool) -> Tensor:
-    """The head's weight ``[vocabulary, hidden]`` as stored: the embedding's, where they are tied."""
-    checkpoint = Checkpoint(folder, remote=remote)
-    names = [f"{name}.weight" for name in (checkpoint.adapter.head, checkpoint.adapter.embedding)]
-    return checkpoint.tensor(next(name for name in names if name in checkpoint.headers))
+@dataclass
+class Head:
+    """What makes logits: the weight ``[vocabulary, hidden]`` as stored (the embedding's, where they are tied), and what
+    some models do with the product: it is multiplied by ``scale``, then bent to within ``cap``.
+    """
+
+    weight: Tensor
+    scale: float = 1.0
+    cap: float | None = None
+
+    @classmethod
+    def of(cls, folder: Path, remote: bool) -> Head:
+        """The head of a model's folder."""
+        checkpoint = Checkpoint(folder, remote=remote)
+        names = [f"{name}.weight" for name in (checkpoint.adapter.head, checkpoint.adapter.embedding)]
+        weight = checkpoint.tensor(next(name for name in names if name in checkpoint.headers))
+        config = checkpoint.text_config
+        scale = config.get("logit_scale", 1 / config.get("logits_scaling", 1.0))
+        return cls(weight, scale, config.get("final_logit_softcapping"))
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Head:
+        """With the weight there."""
+        return Head(self.weight.to(device, dtype), self.scale, self.cap)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Of last hidden states ``[…, hidden]``, in their dtype."""
+        found = F.linear(hidden, self.weight)
+        found = found if self.scale == 1 else found * self.scale
+        return found if self.cap is None else torch.tanh(found / self.cap) * self.cap
 
 
 @torch.no_grad()
@@ -43,13 +68,13 @@ def states(model: Any, cut: Tensor, batch_size: int) -> Iterator[tuple[Tensor, T
         hook.remove()
 
 
-def check_head(weight: Tensor, hidden: Tensor, logits: Tensor, where: str) -> None:
-    """Raise where the logits are not the head's product alone: with a bias, a scale or a cap on them, say."""
+def check_head(head: Head, hidden: Tensor, logits: Tensor, where: str) -> None:
+    """Raise where the logits are not what :class:`Head` makes: with a bias, say."""
     distance = 0.0
     for window, row in zip(hidden, logits, strict=True):  # no second copy of all logits
-        made = F.linear(window.to(weight.device), weight).float()
-        distance = max(distance, float((made - row.to(weight.device).float()).abs().max().nan_to_num(torch.inf)))
-    if not distance <= TOLERANCE[weight.dtype] * float(logits.abs().max()):
+        made = head.logits(window.to(head.weight.device)).float()
+        distance = max(distance, float((made - row.to(made.device).float()).abs().max().nan_to_num(torch.inf)))
+    if not distance <= TOLERANCE[head.weight.dtype] * float(logits.abs().max()):
         raise UserError(
             f"{where}: the model's logits are not its head's product with the last hidden state (they differ by "
             f"{distance:.2g}), which suites of kind fidelity need: leave such suites out for it"
@@ -57,10 +82,10 @@ def check_head(weight: Tensor, hidden: Tensor, logits: Tensor, where: str) -> No
 
 
 class Stored:
-    """The artifact of a reference, in ``folder``, with the head's ``weight``, on the ``device`` that multiplies."""
+    """The artifact of a reference, in ``folder``, with the model's ``head``, on the ``device`` that multiplies."""
 
-    def __init__(self, folder: Path, weight: Tensor, device: str) -> None:
-        self.folder, self.weight, self.device = folder, weight, device
+    def __init__(self, folder: Path, head: Head, device: str) -> None:
+        self.folder, self.head, self.device = folder, head, device
 
     def tokens(self, corpus: str) -> Tensor:
         """The windows ``[n, length]``."""
@@ -75,8 +100,8 @@ class Stored:
             count = hidden.get_shape()[0]
             for start in range(0, count, batch_size):
                 batch = hidden[start : min(count, start + batch_size)].to(self.device)
-                self.weight = self.weight.to(batch.device, batch.dtype)
-                yield F.linear(batch, self.weight)
+                self.head = self.head.to(batch.device, batch.dtype)
+                yield self.head.logits(batch)
 
 
 def file(folder: Path, corpus: str) -> Path:

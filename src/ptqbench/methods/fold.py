@@ -32,7 +32,7 @@ def fold_scale(state: BlockState, site: Site, scale: Tensor) -> None:
         state.channel_scale[site.name] = state.channel_scale.get(site.name, torch.ones_like(scale)) * scale
         return
     if producer.kind == "norm":
-        scale = _fold_into_norm(state, producer.name, scale)
+        scale = _fold_into_norm(state, producer, scale)
     else:
         rows = (
             _rows_of_values(state, producer, scale) if producer.kind == "value" else _all_rows(state, producer, scale)
@@ -44,11 +44,13 @@ def fold_scale(state: BlockState, site: Site, scale: Tensor) -> None:
         state.statistics[fed.name].scale(scale)
 
 
-def _fold_into_norm(state: BlockState, norm: str, scale: Tensor) -> Tensor:
-    gamma = state.tensors[f"{norm}.weight"]
-    stored = (gamma / scale).to(state.dtype).float()
-    absorbed = torch.where(stored == 0, torch.ones_like(scale), gamma / stored)
-    state.tensors[f"{norm}.weight"] = torch.where(stored == 0, gamma, stored)
+def _fold_into_norm(state: BlockState, producer: Producer, scale: Tensor) -> Tensor:
+    norm, weight = producer.name, state.tensors[f"{producer.name}.weight"]
+    gamma = producer.plus + weight
+    stored = (gamma / scale - producer.plus).to(state.dtype).float()
+    left = producer.plus + stored
+    absorbed = torch.where(left == 0, torch.ones_like(scale), gamma / left)
+    state.tensors[f"{norm}.weight"] = torch.where(left == 0, weight, stored)
     if f"{norm}.bias" in state.tensors:
         state.tensors[f"{norm}.bias"] = state.tensors[f"{norm}.bias"] / absorbed
     return absorbed
@@ -62,8 +64,10 @@ def _divide_rows(state: BlockState, linear: str, rows: Tensor) -> None:
 
 
 def _all_rows(state: BlockState, producer: Producer, scale: Tensor) -> Tensor:
-    """The scale of a linear's first rows, and one for the rows that others read."""
-    return torch.cat([scale, scale.new_ones(len(state.weight(producer.name)) - len(scale))])
+    """The scale of a linear's rows that are the site's input, and one for the rows that others read."""
+    rows = scale.new_ones(len(state.weight(producer.name)))
+    rows[producer.first : producer.first + len(scale)] = scale
+    return rows
 
 
 def _rows_of_values(state: BlockState, producer: Producer, scale: Tensor) -> Tensor:

@@ -48,11 +48,11 @@ def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Rotation) -
     Names are the checkpoint's. A tied head becomes a tensor of its own; returns the changes that ``config.json`` needs.
     """
     embedding, head, norm = f"{adapter.embedding}.weight", f"{adapter.head}.weight", f"{adapter.final_norm}.weight"
-    gamma = tensors[norm].double()
+    gamma = adapter.final_plus + tensors[norm].double()
     source = tensors[head if head in tensors else embedding].double()
     tensors[head] = turn(source * gamma, r1).float()
     tensors[embedding] = turn(tensors[embedding].double(), r1).float()
-    tensors[norm] = torch.ones_like(tensors[norm])
+    tensors[norm] = torch.full_like(tensors[norm], 1 - adapter.final_plus)
     for writer in adapter.outside_writers:
         tensors[f"{writer}.weight"] = turned_rows(tensors[f"{writer}.weight"], r1)
         if f"{writer}.bias" in tensors:
@@ -62,20 +62,21 @@ def rotate_outside(tensors: dict[str, Tensor], adapter: Adapter, r1: Rotation) -
 
 def _rotate_readers(state: BlockState, sites: tuple[Site, ...], r1: Rotation) -> None:
     """All that one norm feeds, routers too."""
-    assert sites[0].producer is not None
-    norm = f"{sites[0].producer.name}.weight"
-    if f"{sites[0].producer.name}.bias" in state.tensors:
+    producer = sites[0].producer
+    assert producer is not None
+    norm = f"{producer.name}.weight"
+    if f"{producer.name}.bias" in state.tensors:
         raise UserError(
             f"a rotation needs RMSNorms, and block {state.index} has a LayerNorm, {norm}: choose another method"
         )
-    gamma = state.tensors[norm].double()
+    gamma = producer.plus + state.tensors[norm].double()
     for site in sites:
         for linear in (*site.linears, *site.readers):
             state.tensors[f"{linear}.weight"] = turn(state.weight(linear).double() * gamma, r1).float()
         statistics = state.statistics[site.name]
         statistics.scale(torch.where(gamma == 0, 1.0, gamma).float())
         statistics.rotate(r1)
-    state.tensors[norm] = torch.ones_like(state.tensors[norm])
+    state.tensors[norm] = torch.full_like(state.tensors[norm], 1 - producer.plus)
 
 
 def turned_rows(weight: Tensor, rotation: Rotation) -> Tensor:

@@ -98,7 +98,7 @@ class BlockState:
         """Indices of the rows of a ``value`` producer that are values, head by head, ``[kv_heads · width]``."""
         _, kv_heads, width = self.heads
         rows = torch.arange(kv_heads * (producer.skip + width), device=self.device)
-        return rows.view(kv_heads, -1)[:, producer.skip :].flatten()
+        return producer.first + rows.view(kv_heads, -1)[:, producer.skip :].flatten()
 
     @property
     def device(self) -> torch.device:

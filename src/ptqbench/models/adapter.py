@@ -19,15 +19,17 @@ TOWER_NEEDS = ("num_hidden_layers", "intermediate_size")
 class Producer:
     """What a site's input comes from, and can absorb a per-channel scale exactly.
 
-    ``norm``: the weight (and bias) of a normalization all of whose readers are in sites that name it;
-    ``linear``: the rows of a linear, of which the first are the site's input where it has more of them than the site
-    channels; ``value``: the rows of ``v_proj`` through attention, heads repeated under GQA, where each head may have
-    ``skip`` other rows before those of its values.
+    ``norm``: the weight (and bias) of a normalization all of whose readers are in sites that name it, which multiplies
+    by ``plus`` and its weight; ``linear``: the rows of a linear, those from ``first`` on where it has more of them than
+    the site channels; ``value``: the rows of ``v_proj`` through attention, heads repeated under GQA, from ``first`` on,
+    where each head may have ``skip`` other rows before those of its values.
     """
 
     kind: str
     name: str
     skip: int = 0
+    first: int = 0
+    plus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ class Adapter:
 
     ``writers`` are patterns of the linears that write to the residual stream; ``excluded`` says of every matrix in no
     site, by a pattern of its name, why it stays in float. ``norms`` is "rms" where all norms on the residual stream are
-    RMSNorms, without which no rotation of it leaves the model's function alone. A model with images holds its language
+    RMSNorms and none weighs what a sublayer adds to it, without which no rotation of it leaves the model's function
+    alone; ``final_plus`` is what the final norm adds to its weight. ``beside`` are the modules that the stream begins
+    with besides the embedding. A model with images holds its language
     model's config under ``text``; ``module`` is what stands before ``layers`` and ``embed_tokens`` in the language
     model alone, if its names there are not the checkpoint's; ``outside_writers`` are linears outside the blocks that
     write to the residual stream besides the embedding. ``other`` is the same family under other checkpoint names, and
@@ -99,6 +103,8 @@ class Adapter:
     writers: tuple[str, ...]
     excluded: dict[str, str] = field(default_factory=dict)
     norms: str | None = None
+    final_plus: float = 0.0
+    beside: tuple[str, ...] = ()
     text: str | None = None
     module: str | None = None
     outside_writers: tuple[str, ...] = ()

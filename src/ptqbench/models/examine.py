@@ -169,6 +169,8 @@ def check_pass(model: Any, adapter: Adapter, settings: dict[str, Any]) -> None:
         language.set_experts_implementation("batched_mm")  # the others ask which tokens came to an expert
     heads = "num_attention_heads" in adapter.needs
     mask = {"attention_mask": torch.zeros(1, 1, LENGTH, LENGTH, device="meta")} if heads else {}
+    if adapter.beside:  # learned positions, which are counted in a mask of tokens
+        mask["position_ids"] = torch.zeros(1, LENGTH, dtype=torch.long, device="meta")
     language(input_ids=torch.zeros(1, LENGTH, dtype=torch.long, device="meta"), use_cache=False, **mask)
 
 

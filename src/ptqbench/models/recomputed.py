@@ -12,6 +12,7 @@ RECOMPUTED = re.compile(
     r"(^|\.)("
     r"(\w+_)?inv_freq|position_ids"  # non-persistent today, whichever module holds them
     r"|rotary_emb\.\w+|(cos|sin)_cached"  # rotary tables
+    r"|embed_scale"  # by which an embedding is multiplied
     r"|masked_bias|(self_)?(attn|attention)\.bias"  # causal masks: the biases of linears have a linear's name before
     r")$"
 )

@@ -37,7 +37,8 @@ class Skeleton:
         self._blocks_at = f"{inside}.layers" if inside else adapter.blocks
         embedding = f"{inside}.embed_tokens" if inside else adapter.embedding
         rebuild_buffers(self.model, self.model, device)
-        self._materialize(embedding, checkpoint.under(adapter.embedding + "."))
+        for name, stored in ((embedding, adapter.embedding), *((name, name) for name in adapter.beside)):
+            self._materialize(name, checkpoint.under(stored + "."))
         for index, block in enumerate(self._blocks(), adapter.tower_blocks):
             for site in adapter.sites(checkpoint.config, index):
                 if site.fed_by:

@@ -42,12 +42,12 @@ def run(args: Any, folder: Path, device: str) -> dict[Path, int]:
     from ptqbench.evaluation.backends.transformers import Backend
     from ptqbench.evaluation.fidelity import BATCH_SIZE
     from ptqbench.evaluation.perplexity import cut_corpus
-    from ptqbench.evaluation.reference import check_head, file, head_weight, states
+    from ptqbench.evaluation.reference import Head, check_head, file, states
 
     model, suite = args.spec["model"], args.spec["suite"]
     source, remote = model_folder(args.model, verify(args.model, Model)), model["trust_remote_code"]
     backend = Backend(source, device, remote)
-    weight = head_weight(source, remote)
+    head = Head.of(source, remote)
     made = {}
     for name in suite["corpora"]:
         cut = cut_corpus(backend, suite, name).windows
@@ -55,7 +55,7 @@ def run(args: Any, folder: Path, device: str) -> dict[Path, int]:
         with progress_bar(f"float model on {name}: window", total=len(cut)) as bar:
             for hidden, logits in states(backend.model, cut, suite.get("batch_size", BATCH_SIZE)):
                 if not parts:
-                    check_head(weight.to(logits.device, hidden.dtype), hidden, logits, f"models.{model['name']}")
+                    check_head(head.to(logits.device, hidden.dtype), hidden, logits, f"models.{model['name']}")
                 parts.append(hidden)
                 bar(len(hidden))
         with atomic(path := file(folder, name)) as temporary:

@@ -16,7 +16,7 @@ from torch import nn
 from ptqbench.errors import UserError
 from ptqbench.evaluation.divergence import Change
 from ptqbench.evaluation.fidelity import quantile, summary
-from ptqbench.evaluation.reference import Stored, check_head, file, head_weight, states
+from ptqbench.evaluation.reference import Head, Stored, check_head, file, states
 from ptqbench.models.adapter import load_adapter
 from ptqbench.models.headers import read_config
 from ptqbench.models.load import load_model
@@ -28,11 +28,11 @@ def test_the_stored_states_are_the_models_predictions(family: str, tmp_path: Pat
     tiny_models.make_model(tmp_path / "model", family, torch.bfloat16)
     model = load_model(tmp_path / "model", load_adapter(read_config(tmp_path / "model", "")), dtype=torch.float32)
     model.eval()
-    cut, weight = tiny_models.tokens(5), head_weight(tmp_path / "model", remote=False)
+    cut, head = tiny_models.tokens(5), Head.of(tmp_path / "model", remote=False)
     seen, logits = zip(*states(model, cut, 2), strict=True)
-    check_head(weight.float(), seen[0], logits[0], "models.m")
+    check_head(head.to("cpu", torch.float32), seen[0], logits[0], "models.m")
     save_file({"tokens": cut.int(), "hidden": torch.cat(seen)}, file(tmp_path, "text"))
-    stored = Stored(tmp_path, weight, "cpu")
+    stored = Stored(tmp_path, head, "cpu")
     assert torch.equal(stored.tokens("text"), cut)
     for found, expected in zip(stored.logits("text", 2), logits, strict=True):
         assert torch.equal(found, expected)
@@ -56,7 +56,7 @@ def test_a_head_that_is_not_all_is_refused() -> None:
     model = Capped()
     hidden, logits = next(states(model, torch.arange(8)[None], 1))
     with pytest.raises(UserError, match=r"^models\.m: the model's logits are not its head's product .* fidelity need"):
-        check_head(model.head.weight.detach(), hidden, logits, "models.m")
+        check_head(Head(model.head.weight.detach()), hidden, logits, "models.m")
     assert not model.head._forward_pre_hooks
 
 

@@ -46,5 +46,5 @@ def test_families_are_found_by_their_type() -> None:
     for key in set(least) - {"model_type"}:
         with pytest.raises(UserError, match=f"^m: its config.json lacks the key '{key}': add it"):
             load_adapter({k: v for k, v in least.items() if k != key}, "m")
-    with pytest.raises(UserError, match=r"^config: models\.m: .*model_type 'gpt5'.*choose from .*llama.*, or add"):
-        adapter_name({"model_type": "gpt5"}, "config: models.m")
+    with pytest.raises(UserError, match=r"^config: models\.m: .*model_type 'zebra'.*choose from .*qwen3.*, or add"):
+        adapter_name({"model_type": "zebra"}, "config: models.m")

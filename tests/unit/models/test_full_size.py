@@ -56,6 +56,16 @@ VILA = {"model_type": "llava_llama", "llm_cfg": SHEARED, "vision_tower_cfg": SIG
 LLAVA_13B = {"model_type": "llava", "text_config": {**VICUNA_13B, "vocab_size": 32064}, "vision_config": CLIP}
 VILA |= {"mm_projector_cfg": {"mm_projector_type": "mlp_downsample"}}
 
+PHI_4 = {"model_type": "phi3", "vocab_size": 100352, "hidden_size": 5120, "intermediate_size": 17920}
+PHI_4 |= {"num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 10, "pad_token_id": 0}
+GEMMA_2 = {"model_type": "gemma2", "vocab_size": 256000, "hidden_size": 3584, "intermediate_size": 14336}
+GEMMA_2 |= {"num_hidden_layers": 42, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256}
+GEMMA_3 = {"model_type": "gemma3_text", "vocab_size": 262144, "hidden_size": 1152, "intermediate_size": 6912}
+GEMMA_3 |= {"num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256}
+OLMO_2 = {**VICUNA, "model_type": "olmo2", "vocab_size": 100352}
+GRANITE = {**LLAMA_3, "model_type": "granite", "vocab_size": 49159, "intermediate_size": 12800}
+GRANITE |= {"num_hidden_layers": 40, "tie_word_embeddings": True}
+
 DENSE_7B = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
 DENSE_13B = 40 * (4 * 5120**2 + 3 * 5120 * 13824)
 DENSE_3B = 32 * (4 * 2560**2 + 3 * 2560 * 6912)
@@ -115,6 +125,35 @@ MODELS = {
         32 * (GROUPED + 3 * 4096 * 14336),
         [4096, 4096, 4096, 14336],
         ["model.layers.31.self_attn.k_proj", "model.layers.0.mlp.down_proj"],
+    ),
+    "phi-4": Model(
+        PHI_4,
+        14.66,
+        40 * (5120 * (60 * 128) + 5120**2 + 3 * 5120 * 17920),
+        [5120, 5120, 5120, 17920],
+        ["model.layers.39.self_attn.qkv_proj", "model.layers.0.mlp.gate_up_proj"],
+    ),
+    "gemma-2-9b": Model(
+        GEMMA_2,
+        9.24,
+        42 * (2 * 3584 * 4096 + 2 * 3584 * 2048 + 3 * 3584 * 14336),
+        [3584, 4096, 3584, 14336],
+        ["model.layers.41.self_attn.o_proj"],
+    ),
+    "gemma-3-1b": Model(
+        GEMMA_3,
+        1.00,
+        26 * (2 * 1152 * 1024 + 2 * 1152 * 256 + 3 * 1152 * 6912),
+        [1152, 1024, 1152, 6912],
+        ["model.layers.25.mlp.down_proj"],
+    ),
+    "olmo-2-7b": Model(OLMO_2, 7.30, DENSE_7B, [4096, 4096, 4096, 11008], ["model.layers.31.self_attn.q_proj"]),
+    "granite-3.3-8b": Model(
+        GRANITE,
+        8.17,
+        40 * (GROUPED + 3 * 4096 * 12800),
+        [4096, 4096, 4096, 12800],
+        ["model.layers.39.mlp.up_proj"],
     ),
     "mixtral-8x7b": Model(
         MIXTRAL,

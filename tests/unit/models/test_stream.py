@@ -25,7 +25,8 @@ CPU = torch.device("cpu")
 
 def test_every_described_model_has_its_kinds_of_layers() -> None:
     found = {family for family, changes in kinds() if changes}
-    assert found == {described()[kind] for kind in ("mistral", "mixtral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe")}
+    types = "mistral mixtral qwen2 qwen3 qwen2_moe qwen3_moe ministral3 smollm3 starcoder2 phi3 gemma2 gemma3_text"
+    assert found == {described()[kind] for kind in f"{types} cohere2 exaone4 olmo3".split()}
     assert tokens().shape[1] > 2 * WINDOW
 
 

@@ -27,11 +27,12 @@ class RotationHadamard(StreamTransform):
     def rotations(self, model: WholeModel) -> Rotations:
         """Draw R1 and, where values have heads, every block's R2.
 
-        Raises :class:`UserError` for a model whose norms are no RMSNorms.
+        Raises :class:`UserError` for a model that lets no rotation through.
         """
         if model.checkpoint.adapter.norms != "rms":  # of a model of the hub, whose family was not known at planning
             raise UserError(
-                f"transform: a rotation needs RMSNorms, and the adapter {model.checkpoint.adapter.name} has none"
+                f"transform: a rotation needs RMSNorms with none behind a sublayer, and a model of the family "
+                f"{model.checkpoint.adapter.name} has others: choose another method"
             )
         width = model.state_of(model.stream[0], {}, None).value_width if self.r2 else None
         tower: list[Tensor | None] = [None] * model.stream[0]

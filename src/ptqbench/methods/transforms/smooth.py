@@ -22,7 +22,7 @@ class Smooth(BlockTransform):
     """``alpha`` is the share of the migration that activations decide."""
 
     STRATEGY: ClassVar = "salience"
-    NEEDS: ClassVar[Facts] = {"max_abs": {}, "model_weight": {}}
+    NEEDS: ClassVar[Facts] = {"max_abs": {}, "model_weight": {}, "normed_inputs": {}}
 
     alpha: float = parameter(0.5, minimum=0, maximum=1)
 

@@ -1,4 +1,4 @@
-"""Llama-shaped decoders: LLaMA 1 to 3.2, Mistral, Qwen2 (q/k/v biases), Qwen3 (q/k norms)."""
+"""Llama-shaped decoders: LLaMA 1 to 3.2, Mistral, Qwen2 (q/k/v biases), Qwen3 (q/k norms), Granite (multipliers)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from typing import Any
 
 from ptqbench.models.adapter import Adapter, Producer, Site
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+MODEL_TYPES = (
+    "llama",
+    "mistral",
+    "ministral3",
+    "qwen2",
+    "qwen3",
+    "granite",
+    "smollm3",
+    "seed_oss",
+    "ernie4_5",
+    "helium",
+)
 STRUCTURE = "dense"
 
 

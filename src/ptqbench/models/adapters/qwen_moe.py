@@ -1,4 +1,4 @@
-"""Qwen2-MoE and Qwen3-MoE: Llama's attention, experts in most blocks, and in Qwen2-MoE a gated shared expert."""
+"""Qwen2-MoE, Qwen3-MoE, OLMoE: Llama's attention, experts in most blocks, and in Qwen2-MoE a gated shared expert."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ptqbench.models.adapter import Adapter, Site
 from ptqbench.models.adapters import deepseek, llama
 from ptqbench.models.mixture import ROUTER, mixture_sites
 
-MODEL_TYPES = ("qwen2_moe", "qwen3_moe")
+MODEL_TYPES = ("qwen2_moe", "qwen3_moe", "olmoe")
 STRUCTURE = "mixture of experts"
 
 

@@ -26,6 +26,7 @@ from ptqbench.linalg.rotations import Rotations
 from ptqbench.methods.ranges import minmax
 from ptqbench.methods.transforms import rotation_learned
 from ptqbench.methods.transforms.rotation_learned import cayley_step, learn
+from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.numbers.grid import Grid
 
@@ -141,6 +142,8 @@ def test_cross_entropy_is_that_of_the_rotated_and_rounded_checkpoint(tmp_path: P
     """Written, loaded and run as any model is; learning starts from it, whether or not the head is tied."""
     grid = Grid(4, 32)
     path = make_model(tmp_path / "model", family, tie_word_embeddings=tied)
+    if Checkpoint(path).adapter.norms != "rms":
+        pytest.skip("no rotation gets through")
     statistics = write_statistics(path, tmp_path / "statistics")
     learned = {"learned": {"steps": 2, "rate": 0.1, "objective": "cross_entropy"}}
     found = make_cell(path, statistics, {"transform": {"rotation": learned}}, grid).rotations
