@@ -46,7 +46,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "seed_oss": {"model_type": "seed_oss", "head_dim": 16},
     "ministral3": {"model_type": "ministral3", "head_dim": 16},
     "ernie4_5": {"model_type": "ernie4_5", "head_dim": 16},
-    "helium": {"model_type": "helium", "head_dim": 16},
     "gemma": {"model_type": "gemma", "head_dim": 16},
     "gemma2": {"model_type": "gemma2", "head_dim": 16},
     "gemma3_text": {"model_type": "gemma3_text", "head_dim": 16},

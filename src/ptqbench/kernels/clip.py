@@ -31,7 +31,7 @@ def best_shrinks_plain(weight: Tensor, grid: Grid, hessian: Tensor, shrinks: lis
     best, kept = torch.full_like(low, float("inf")), torch.ones_like(low)
     for shrink in shrinks:
         scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(low * shrink, high * shrink))
-        delta = (grid.decode(grid.encode(weight, scale, zero), scale, zero) - weight).transpose(0, 1)
+        delta = (grid.rounded(weight, scale, zero) - weight).transpose(0, 1)
         error = ((delta @ hessian) * delta).sum(-1).T
         better = error < best
         best, kept = torch.where(better, error, best), torch.where(better, shrink, kept)

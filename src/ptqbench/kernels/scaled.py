@@ -25,7 +25,7 @@ def scaled_error_plain(weight: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     """The twin of the Triton kernel."""
     scaled = grid.grouped(weight * scale)
     step, zero = (value.unsqueeze(-1) for value in grid.from_bounds(scaled.amin(-1), scaled.amax(-1)))
-    return weight - grid.decode(grid.encode(scaled, step, zero), step, zero).flatten(1) / scale
+    return weight - grid.rounded(scaled, step, zero).flatten(1) / scale
 
 
 def scaled_half(weight: Tensor, scale: Tensor, root: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+LAYOUTS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}  # integers, mantissa, bias
 
 
 @dataclass(frozen=True)
@@ -18,13 +21,15 @@ class Element:
     largest: float
 
     def exponent(self, x: Tensor) -> Tensor:
-        """Of the binade that ``x`` is in, or of the lowest: whole numbers."""
-        _, exponent = torch.frexp(x)  # x = f 2^exponent with |f| in [1/2, 1), or 0
-        return (exponent - 1).where(x != 0, self.lowest).clamp(min=self.lowest)
+        """Of the binade that ``x`` (float32 or float64) is in, or of the lowest: whole numbers."""
+        bits, mantissa, bias = LAYOUTS[x.dtype]
+        biased = (x.view(bits) >> mantissa) & (2 * bias + 1)
+        return (biased - bias).clamp_(min=self.lowest)
 
     def unit(self, x: Tensor) -> Tensor:
-        """The distance of neighbouring elements around ``x``."""
-        return torch.ldexp(torch.ones_like(x), self.exponent(x) - self.mantissa)
+        """The distance of neighbouring elements around ``x``: a power of two, of which only the exponent is written."""
+        _, mantissa, bias = LAYOUTS[x.dtype]
+        return (self.exponent(x).add_(bias - self.mantissa) << mantissa).view(x.dtype)
 
     def nearest(self, x: Tensor) -> Tensor:
         """The nearest element, ties to an even mantissa; never -0."""
@@ -43,7 +48,7 @@ class Element:
         """The elements of codes."""
         return torch.tensor(self.values, dtype=dtype, device=code.device)[code.long()]
 
-    @property
+    @cached_property
     def values(self) -> list[float]:
         """The element of every code; of codes that are none (NaN), 0."""
         half = []

@@ -75,6 +75,10 @@ class FloatGrid(Grid):
         """The values of codes."""
         return scale * self.ELEMENT.value(codes, scale.dtype)
 
+    def rounded(self, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+        """The values of the nearest codes, without the codes."""
+        return scale * self.ELEMENT.nearest(x / scale)
+
     def soft(self, x: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None) -> Tensor:
         """The values of the nearest elements; clamped ones pass no gradient to ``x / scale`` and ``offset``."""
         steps = x / scale

@@ -117,6 +117,10 @@ class Grid:
         """The values of codes."""
         return scale * (codes - zero)
 
+    def rounded(self, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+        """The values of the nearest codes."""
+        return self.decode(self.encode(x, scale, zero), scale, zero)
+
     def soft(self, x: Tensor, scale: Tensor, zero: Tensor, offset: Tensor | None) -> Tensor:
         """The values of :meth:`encode`'s codes, with gradients as if rounding were the identity: for training."""
         return self.decode(

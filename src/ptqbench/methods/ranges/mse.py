@@ -27,7 +27,7 @@ class Mse(Range):
         for step in range(round(self.largest_shrink * self.steps)):
             shrink = 1 - step / self.steps
             scale, zero = (value.unsqueeze(-1) for value in grid.from_bounds(low * shrink, high * shrink))
-            error = (grid.decode(grid.encode(weight, scale, zero), scale, zero) - weight).abs().pow(self.norm).sum(-1)
+            error = (grid.rounded(weight, scale, zero) - weight).abs().pow(self.norm).sum(-1)
             better = error < best
             best, kept = torch.where(better, error, best), torch.where(better, shrink, kept)
         return low * kept, high * kept

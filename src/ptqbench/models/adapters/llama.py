@@ -16,7 +16,6 @@ MODEL_TYPES = (
     "smollm3",
     "seed_oss",
     "ernie4_5",
-    "helium",
 )
 STRUCTURE = "dense"
 
