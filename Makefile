@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PINS := $(shell sed -n 's/^ *- \(.*==.*\)/\1/p' envs/ptqbench.yaml)
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: bench real test check env dev clean serve-cpu serve-cuda
+.PHONY: bench real test newest check env dev clean serve-cpu serve-cuda
 
 bench: env
 	snakemake --cores all
@@ -14,6 +14,13 @@ bench: env
 # in the order of tests/conftest.py
 test: dev
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# what loads, walks, folds and evaluates models, with the newest transformers over the pinned one
+newest: dev
+	$(VENV)/bin/pip install --quiet --no-deps --upgrade --target $(VENV)-newest --requirement envs/newest.txt
+	PYTHONPATH=$(abspath $(VENV)-newest) python -c 'import transformers; print("transformers", transformers.__version__)'
+	PYTHONPATH=$(abspath $(VENV)-newest) python -m pytest -n 2 --dist loadfile tests/unit/models tests/unit/evaluation \
+		tests/unit/methods/transforms tests/unit/drive tests/unit/stages/test_families.py
 
 check: dev
 	ruff check . && ruff format --check .

@@ -28,6 +28,7 @@ from ptqbench.reach import roots
 from ptqbench.records import Planned
 from ptqbench.reporting.names import diagnosis_pages
 from ptqbench.sealed import write
+from ptqbench.supported import check_transformers
 from ptqbench.words import size
 
 
@@ -56,6 +57,8 @@ LOGS = "logs"
 try:
     if workflow.is_main_process:
         check_torch()
+        if untried := check_transformers():
+            print(untried, file=sys.stderr)
         check_folders(Path(RESULTS), Path(LOGS), Path("reports"))
         runtime.settle(config, BASE)
     else:
