@@ -1,4 +1,4 @@
-"""What is older than the pins is refused, what is newer than was tried is said, and the numbers are those of the pins."""
+"""What is older than the pins is refused, what is newer than was tried is said; the numbers are those of the pins."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formats_of_numbers import float_grids
+from formats_of_numbers import kernel_grids
 
 from ptqbench.kernels.clip import best_shrinks_plain
 from ptqbench.numbers.grid import Grid
@@ -14,7 +14,7 @@ pytest.importorskip("triton")
 from ptqbench.kernels.clip_triton import launch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-GRIDS = [Grid(4, 16), Grid(2, 16), Grid(3, 16, symmetric=True), Grid(2, 16, half_integer=True), *float_grids()]
+GRIDS = [Grid(4, 16), Grid(2, 16), Grid(3, 16, symmetric=True), Grid(2, 16, half_integer=True), *kernel_grids()]
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)

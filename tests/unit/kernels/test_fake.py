@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formats_of_numbers import float_grids
+from formats_of_numbers import kernel_grids
 from torch import Tensor
 
 from ptqbench.kernels.fake import FakeQuantize, SoftGrid, fake_quantize_plain, narrow, soft_grid_plain
@@ -20,7 +20,7 @@ GRIDS = [
     Grid(3, 24, symmetric=True),
     Grid(2, 16, half_integer=True),
     Grid(8, -1),
-    *float_grids(),
+    *kernel_grids(),
 ]
 
 

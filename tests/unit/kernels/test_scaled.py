@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formats_of_numbers import float_grids
+from formats_of_numbers import kernel_grids
 
 from ptqbench.kernels.scaled import scaled_error_plain, scaled_half_plain
 from ptqbench.numbers.grid import Grid
@@ -20,7 +20,7 @@ GRIDS = [
     Grid(3, 24, symmetric=True),
     Grid(2, 16, half_integer=True),
     Grid(8, -1),
-    *float_grids(),
+    *kernel_grids(),
 ]
 
 

@@ -68,12 +68,12 @@ def test_logits_are_unchanged(model: tuple[Path, Path], transform: object) -> No
     assert relative(logits(cell, tensors), expected) < 1e-4
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+@pytest.mark.parametrize("name", ["salience", "learned", "smooth, then hadamard"])
 def test_statistics_equal_those_of_the_transformed_model(
-    model: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transform: object
+    model: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(traffic, "WEIGHT", 1e-12)  # the prior of an expert's inputs is in the original basis
-    cell = prepared(model, transform)
+    cell = prepared(model, TRANSFORMS[name])
     save_with(cell, transformed_tensors(cell), tmp_path / "moved")
     real = make_cell(tmp_path / "moved", write_statistics(tmp_path / "moved", tmp_path / "statistics"), {}, Grid(3, 32))
     for index in range(cell.n_blocks):
