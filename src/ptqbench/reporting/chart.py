@@ -16,6 +16,7 @@ from ptqbench.reporting.points import Point
 from ptqbench.reporting.recommend import TIE
 
 UNIT = 0.01  # of a relative loss: linear below 1 %
+FACTOR = 100  # larger relative losses are ticked as factors of the float model's
 MARGINS = (74.0, 14.0, 18.0, 44.0)  # left, top, right, bottom
 
 
@@ -94,6 +95,8 @@ def said(value: float, relative: bool) -> str:
     """A tick of the losses: per cent with a sign, or nats."""
     if not relative:
         return short(value, 3)
+    if value > FACTOR:  # in full they are wider than their margin
+        return f"× {value:,.0f}"
     return f"{100 * value:+,.{0 if abs(value) >= 0.1 else 1}f} %".replace(".0 %", " %") if value else "0 %"
 
 

@@ -77,3 +77,13 @@ def test_ticks_say_what_is_lost(value: float, relative: bool, text: str) -> None
 def test_the_lower_end_of_a_loss_is_even_on_its_own_scale() -> None:
     assert drop_low("ppl a", 0.1, 1.1**2 / 1.05 - 1) == pytest.approx(0.05)
     assert drop_low("acc % a", 0.1, 0.15) == pytest.approx(0.05)
+
+
+def test_ticks_are_short_enough_for_their_margin() -> None:
+    assert [said(value, relative=True) for value in (0, 0.005, 0.3, 30, 3e4)] == [
+        "0 %",
+        "+0.5 %",
+        "+30 %",
+        "+3,000 %",
+        "× 30,000",
+    ]
