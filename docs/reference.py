@@ -11,7 +11,7 @@ import yaml
 from ptqbench.members import members
 
 ROOT = Path(__file__).parent.parent
-NAMED = ("models", "calibration", "schemes", "suites")  # a name, then its keys
+NAMED = ("models", "checkpoints", "calibration", "schemes", "suites")  # a name, then its keys
 FIELD = "REQUIRED"  # what a kind of suite declares
 
 Schema = dict[str, Any]

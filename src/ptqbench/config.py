@@ -15,7 +15,7 @@ from ptqbench.atomic import write_text
 from ptqbench.errors import UserError
 
 VARIABLE = "PTQBENCH_CONFIG"
-NAMED = ("models", "calibration", "schemes", "methods", "suites")  # sections whose names become paths
+NAMED = ("models", "checkpoints", "calibration", "schemes", "methods", "suites")  # sections whose names become paths
 
 
 def check(config: dict[str, Any], schema_file: Path) -> None:
@@ -23,7 +23,7 @@ def check(config: dict[str, Any], schema_file: Path) -> None:
     schema.check(config, yaml.safe_load(schema_file.read_text(encoding="utf-8")))
     for section in NAMED:
         names: dict[str, str] = {}
-        for name in config[section]:
+        for name in config.get(section, {}):
             if (other := names.setdefault(name.casefold(), name)) != name:
                 raise UserError(
                     f"config: {section} has the names '{other}' and '{name}', which some file systems take for one: "

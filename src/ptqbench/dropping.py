@@ -48,10 +48,10 @@ def revive(plan: Plan, results: Path) -> list[Path]:
 
 
 def outputs(plan: Plan, results: Path, kind: str) -> Iterator[Path]:
-    """The manifests of a kind; the float model's checkpoint is the model itself."""
-    floats = {results / "packed" / cell.path / NAME for cell in plan.cells if cell.method == spec.FLOAT_METHOD}
+    """The manifests of a kind; the float model's checkpoint is the model itself, and another's is not ours to make."""
+    kept = {results / "packed" / cell.path / NAME for cell in plan.cells if not spec.is_ours(cell)}
     yield from (
-        path for path in plan.outputs(results) if path.relative_to(results).parts[0] == kind and path not in floats
+        path for path in plan.outputs(results) if path.relative_to(results).parts[0] == kind and path not in kept
     )
 
 
@@ -73,7 +73,7 @@ def needed(plan: Plan, results: Path) -> Iterator[Path]:
 def _checkpoint(plan: Plan, cell: Cell, results: Path) -> Iterator[Path]:
     manifest = results / "packed" / cell.path / NAME
     yield manifest
-    if cell.method != spec.FLOAT_METHOD and _gone(manifest):
+    if spec.is_ours(cell) and _gone(manifest):
         yield from _codes(plan, cell, results)
 
 

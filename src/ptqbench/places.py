@@ -31,11 +31,12 @@ def model_folder(manifest: Path, model: Model) -> Path:
 
 
 def checkpoint_folder(manifest: Path, packed: Packed) -> Path:
-    """The folder of an exported checkpoint; the model's own for the float baseline."""
+    """The folder of an exported checkpoint; the model's own for the float baseline, theirs for one of others."""
     beside = packed["checkpoint"]
     if beside is not None:
         return Path(os.path.normpath(manifest.parent / beside))
-    return Path(packed["spec"]["model"]["path"])
+    spec = packed["spec"]
+    return Path(spec.get("checkpoint", spec["model"])["path"])
 
 
 def stored(folder: Path, manifest: Path, model: dict[str, Any]) -> str | None:

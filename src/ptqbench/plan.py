@@ -23,6 +23,7 @@ from ptqbench.checks import (
 from ptqbench.config import check
 from ptqbench.digests import digests
 from ptqbench.errors import UserError, did_you_mean
+from ptqbench.foreign_checks import check_named, check_theirs
 from ptqbench.image_checks import check_diagnosed, check_held_out, check_pairs, check_sight
 from ptqbench.manifest import NAME, load, withdraw_damaged
 from ptqbench.model_checks import check_context, check_groups, read_shapes
@@ -58,16 +59,22 @@ class Plan:
             check_scheme(name, scheme)
         for name, suite in self.config["suites"].items():
             check_suite(name, suite, self.root)
+        check_named(self.config)
         self.config = seeds.expanded(self.config)
         self.evaluations = self._expand()
-        for cell in self.cells:
+        for cell in filter(spec.is_ours, self.cells):
             check_scatter(self.config.get("scatter", 1), cell, self.config)
         self._check_files()
 
     @property
     def cells(self) -> list[Cell]:
-        """Every cell once, in the order of the grid; each model's float baseline comes first."""
+        """Every cell once, in the order of the grid; each model's float baseline comes first, then others' of it."""
         return list(dict.fromkeys(cell for cell, _ in self.evaluations))
+
+    def theirs(self, model: str) -> list[Cell]:
+        """The checkpoints that others made of a model."""
+        lines = self.config.get("checkpoints", {})
+        return [Cell(model, spec.UNKNOWN, name, spec.THEIR_SCHEME) for name in lines if lines[name]["of"] == model]
 
     @property
     def diagnosed(self) -> list[Cell]:
@@ -101,7 +108,7 @@ class Plan:
 
     def outputs(self, results: Path) -> dict[Path, type]:
         """Every record that the chain writes and reads, in its order, and what it must hold."""
-        quantized = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
+        quantized = [cell for cell in self.cells if spec.is_ours(cell)]
         scatter = self.config.get("scatter", 1)
         parts = [f"/part-{part}-of-{scatter}" for part in range(scatter if scatter > 1 else 0)]
         found: dict[str, type] = {f"models/{cell.model}/{NAME}": Model for cell in self.cells}
@@ -126,11 +133,18 @@ class Plan:
 
     def weights(self, model: str) -> dict[str, str]:
         """Digests of a local model's files, so that retrained weights are noticed; none for the hub's."""
-        line = self.config["models"][model]
+        return self._weights("models", model)
+
+    def checkpoint(self, name: str) -> dict[str, str]:
+        """The same of a checkpoint that somebody else made."""
+        return self._weights("checkpoints", name)
+
+    def _weights(self, section: str, name: str) -> dict[str, str]:
+        line = self.config[section][name]
         if "path" not in line:
             return {}
         folder = self.root / line["path"]
-        files = model_files(folder, f"config: models.{model}.path", line.get("trust_remote_code", False))
+        files = model_files(folder, f"config: {section}.{name}.path", line.get("trust_remote_code", False))
         return {file.relative_to(folder).as_posix(): found for file, found in digests(files, self.state).items()}
 
     def texts(self, calibration: str) -> dict[str, str]:
@@ -187,7 +201,7 @@ class Plan:
                 self._check_names(section, names, f"grid.{index}.{section}")
             for model in block["models"]:
                 baseline = Cell(model, spec.NO_CALIBRATION, spec.FLOAT_METHOD, spec.FLOAT_SCHEME)
-                cells = [baseline, *self._cells({**block, "models": [model]})]
+                cells = [baseline, *self.theirs(model), *self._cells({**block, "models": [model]})]
                 found |= dict.fromkeys((cell, suite) for cell in cells for suite in block["suites"])
             if block.get("diagnose") and not spec.diagnosed(self.config, block):
                 raise UserError(
@@ -214,7 +228,7 @@ class Plan:
     def _check_files(self) -> None:
         paths = {name: entry["path"] for name, entry in self.config["models"].items() if "path" in entry}
         local = {cell.model: self.root / paths[cell.model] for cell in self.cells if cell.model in paths}
-        cells = [cell for cell in self.cells if cell.calibration != spec.NO_CALIBRATION]
+        cells = [cell for cell in self.cells if spec.is_ours(cell)]
         suites = dict.fromkeys(suite for _, suite in self.evaluations)
         check_revisions(self.config, dict.fromkeys(cell.calibration for cell in cells), suites)
         shapes = {model: read_shapes(model, folder, self.config["models"][model]) for model, folder in local.items()}
@@ -238,13 +252,12 @@ class Plan:
                 check_calibration(seeds.base(name), settings, model, local.get(model), self.root)
         for cell in self.diagnosed:
             check_diagnosed(self.config, cell, local.get(cell.model))
-        seen = (
-            (cell.calibration, suite) for cell, suite in self.evaluations if cell.calibration != spec.NO_CALIBRATION
-        )
+        seen = ((cell.calibration, suite) for cell, suite in self.evaluations if spec.is_ours(cell))
         check_held_out(self.config, dict.fromkeys(seen), self.root)
         for model, name in dict.fromkeys((cell.model, suite) for cell, suite in self.evaluations):
             check_context(f"suites.{name}.window", self.config["suites"][name].get("window"), model, local.get(model))
             check_windows(name, self.config["suites"][name], model, local.get(model), self.root)
+        check_theirs(self.config, self.evaluations, self.root)
         types = {model: model_type(folder, model) for model, folder in local.items()}
         for cell, suite in self.evaluations:
             check_serving(self.config, cell, suite, types.get(cell.model))

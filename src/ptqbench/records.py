@@ -111,6 +111,21 @@ class Quantized(TypedDict):
     float_bytes: int
 
 
+class Theirs(TypedDict):
+    """What a checkpoint that somebody else quantized tells of itself, and what it holds.
+
+    ``widths`` is empty, and the others None, where its config is silent. ``quantized_bytes`` and ``n_weights`` are of
+    the weights that are not stored as the float model stores them.
+    """
+
+    told: str
+    widths: list[int]
+    group_size: int | None
+    number: str | None
+    quantized_bytes: int
+    n_weights: int
+
+
 class Exported(TypedDict):
     """What a checkpoint folder is; ``checkpoint`` is its path from its manifest, None for a local model as it is."""
 
@@ -125,6 +140,7 @@ class Exported(TypedDict):
     n_parameters: int
     dense_part: NotRequired[str]
     quantized: NotRequired[Quantized]
+    theirs: NotRequired[Theirs]
 
 
 class Packed(Manifest, Measured, Exported):

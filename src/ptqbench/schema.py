@@ -14,7 +14,7 @@ from ptqbench.errors import UserError, did_you_mean, shown, word
 
 NAMES = (
     "begin with a letter or digit, then letters, digits, '.', '_', '+' and '-', 64 in all; "
-    "'none', 'float' and endings of our files (.log, .json, .server, .damaged, .lock, .tmp) are taken"
+    "'none', 'unknown', 'float' and endings of our files (.log, .json, .server, .damaged, .lock, .tmp) are taken"
 )
 
 

@@ -35,7 +35,7 @@ def check_serving(config: Config, cell: tuple[str, ...], suite: str, model_type:
             f"config: suites.{suite}.kind is '{kind}', and '{at}' serves no '{model_type}' model, of which "
             f"'{backend}' does not measure it: leave the suite out for model '{cell[0]}'"
         )
-    if cell[2] == spec.FLOAT_METHOD:
+    if not spec.is_ours(cell):
         return
     row = _row(config, cell, layout, model_type)
     _check_parallel(config, cell, row, backend)

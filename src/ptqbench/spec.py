@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ptqbench.data.hub import revisions
+from ptqbench.formats import foreign
 from ptqbench.formats.choice import candidates, served
 from ptqbench.formats.layout import Layout
 from ptqbench.members import members
@@ -18,10 +19,21 @@ from ptqbench.seeds import settings as own_settings
 Config = dict[str, Any]
 BESIDE = ("family", "gpus")  # of a model: nothing that is made of it depends on them
 FLOAT_METHOD, FLOAT_SCHEME, NO_CALIBRATION = "float", "float", "none"
+THEIR_SCHEME, UNKNOWN = "theirs", "unknown"  # of a checkpoint that somebody else quantized, whose method is its name
 FLOAT: dict[str, Any] = {"transform": [], "range": None, "rounding": None, "activations": "none", "propagate": False}
 HELD_OUT = {"windows": 16, "length": 256}
 WINDOWS = ("corpora", "window", "limit", "batch_size")  # what of a suite the float model's predictions depend on
 FLOAT_BITS = {"bits": 16, "group_size": -1, "symmetric": True}
+
+
+def is_theirs(cell: Sequence[str]) -> bool:
+    """Whether a cell is a checkpoint that somebody else quantized."""
+    return cell[1] == UNKNOWN
+
+
+def is_ours(cell: Sequence[str]) -> bool:
+    """Whether a cell is quantized here: it is neither the float model nor theirs."""
+    return cell[1] not in (NO_CALIBRATION, UNKNOWN)
 
 
 def statistics() -> list[str]:
@@ -33,6 +45,12 @@ def model_spec(config: Config, model: str) -> dict[str, Any]:
     """A model's name and where it comes from."""
     source = {key: value for key, value in config["models"][model].items() if key not in BESIDE}
     return {"name": model, "trust_remote_code": False, **source}
+
+
+def checkpoint_spec(config: Config, name: str) -> dict[str, Any]:
+    """The name of a checkpoint of others, and where it comes from."""
+    source = {key: value for key, value in config["checkpoints"][name].items() if key != "of"}
+    return {"name": name, "trust_remote_code": False, **source}
 
 
 def family(config: Config, model: str) -> str:
@@ -61,13 +79,15 @@ def statistics_spec(config: Config, model: str, calibration: str) -> dict[str, A
 
 
 def quantize_spec(config: Config, model: str, calibration: str, method: str, scheme: str) -> dict[str, Any]:
-    """One cell."""
-    if method == FLOAT_METHOD:
+    """One cell; of a checkpoint of others nothing is planned but to load it, as the float model is."""
+    if method == FLOAT_METHOD or calibration == UNKNOWN:
+        own = {"checkpoint": checkpoint_spec(config, method)} if calibration == UNKNOWN else {}
         return {
             "model": model_spec(config, model),
             "calibration": None,
             "method": {"name": method, **FLOAT},
             "scheme": {"name": scheme, **FLOAT_BITS},
+            **own,
         }
     return {
         **calibration_spec(config, model, calibration),
@@ -93,8 +113,9 @@ def export_spec(
 
     ``model_type`` is None for a model of the hub that is not here yet: then the rows among which it will decide.
     """
-    if method == FLOAT_METHOD:
-        return {**quantize_spec(config, model, calibration, method, scheme), "format": "float"}
+    if method == FLOAT_METHOD or calibration == UNKNOWN:
+        found = "float" if method == FLOAT_METHOD else THEIR_SCHEME
+        return {**quantize_spec(config, model, calibration, method, scheme), "format": found}
     codes = codes_scheme(config, scheme)
     cell = quantize_spec(config, model, calibration, method, codes)
     layout, asked = Layout.of(cell), format_of(config, scheme)
@@ -118,6 +139,8 @@ def evaluate_spec(
     backend, serves = served(backend_of(config, suite), Layout.of(cell), model_type)
     if method == FLOAT_METHOD:
         serves = {"float": []}
+    elif calibration == UNKNOWN:
+        serves = {name: [] for name in foreign.formats(backend)}
     settings = pinned(config, suite, config["suites"][suite])
     return {**cell, "suite": settings, "backend": backend, "serves": serves}
 

@@ -118,8 +118,12 @@ THREADS = max(1, (os.cpu_count() or 2) // max(2, len(visible_gpus()) * gpu_slots
 
 # on a CPU, the pass that all cells of a model wait for takes every core that there is, unless there are several:
 # each would wait for all other jobs to end, and cores would idle
-PASSES = {cell[:2] for cell in PLAN.cells if cell.calibration != spec.NO_CALIBRATION}
+PASSES = {cell[:2] for cell in PLAN.cells if spec.is_ours(cell)}
 PASS_THREADS = THREADS if visible_gpus() or len(PASSES) > 1 else 64
+
+
+# what others quantized
+CHECKPOINTS = config.get("checkpoints", {})
 
 
 def one_of(names):
@@ -128,9 +132,9 @@ def one_of(names):
 
 wildcard_constraints:
     model=one_of(config["models"]),
-    calibration=one_of([*config["calibration"], spec.NO_CALIBRATION]),
-    method=one_of([*config["methods"], spec.FLOAT_METHOD]),
-    scheme=one_of([*config["schemes"], spec.FLOAT_SCHEME]),
+    calibration=one_of([*config["calibration"], spec.NO_CALIBRATION, spec.UNKNOWN]),
+    method=one_of([*config["methods"], spec.FLOAT_METHOD, *CHECKPOINTS]),
+    scheme=one_of([*config["schemes"], spec.FLOAT_SCHEME, spec.THEIR_SCHEME]),
     suite=one_of(config["suites"]),
 
 
@@ -200,6 +204,11 @@ WEIGHTS, TEXTS, DOCUMENTS, TEXT = map(
 def weights(wildcards):
     """Digests of a local model's files: retrained weights recompute."""
     return WEIGHTS(wildcards.model)
+
+
+def checkpoint_files(wildcards):
+    """Digests of a local checkpoint of others: another content is evaluated again."""
+    return PLAN.checkpoint(wildcards.method)
 
 
 def texts(wildcards):

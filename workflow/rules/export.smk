@@ -30,3 +30,24 @@ use rule export as export_float with:
         f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
     wildcard_constraints:
         method=spec.FLOAT_METHOD,
+
+
+# a checkpoint that somebody else quantized, as it is, or fetched from the hub at its pinned revision
+rule adopt:
+    input:
+        model=rules.prepare.output,
+    output:
+        f"{RESULTS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}/manifest.json",
+    log:
+        f"{LOGS}/packed/{{model}}/{{calibration}}/{{method}}/{{scheme}}.log",
+    wildcard_constraints:
+        method=one_of(CHECKPOINTS),
+    conda:
+        "../../envs/ptqbench.yaml"
+    params:
+        spec=specification("export", *CELL),
+        code=code("adopt"),
+        files=checkpoint_files,
+    shell:
+        "python -m ptqbench.stages.adopt --spec {params.spec:q} --state .snakemake --model {input.model} "
+        "--out {output} > {log} 2>&1"

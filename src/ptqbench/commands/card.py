@@ -29,6 +29,8 @@ def lines(args: argparse.Namespace) -> list[str]:
     if args.cell not in cells:
         raise UserError(f"'{args.cell}' is no cell of {args.report}{did_you_mean(args.cell, cells)}")
     cell = cells[args.cell]
+    if cell.get("theirs"):
+        raise UserError(f"'{args.cell}' was made by others, and how is not known here: name a cell of this run")
     folder = args.report.resolve().parent
     source = source_of(folder / "results/models" / cell["model"] / "manifest.json")
     scores = map(ScoreRow.of, read(args.report, "scores").iter_rows(named=True))

@@ -49,7 +49,7 @@ def memory(plan: Plan, results: Path) -> dict[Cell, dict[str, int]]:
     """What quantizing each cell needs: bytes of a host, and of a GPU; the same whatever machine asks."""
     known = sizes(plan)
     on_cpu, on_gpu = ({job.output: job.need for job in jobs(plan, results, host, known)} for host in (CPU, GPU))
-    quantized = (cell for cell in plan.cells if cell.calibration != spec.NO_CALIBRATION)
+    quantized = filter(spec.is_ours, plan.cells)
     outputs = {cell: results / "quantized" / plan.codes(cell).path / NAME for cell in quantized}
     return {
         cell: {"cpu": round(on_cpu[output].host), "gpu": round(on_gpu[output].gpu)}

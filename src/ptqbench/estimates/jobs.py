@@ -44,7 +44,7 @@ def sizes(plan: Plan) -> dict[str, Size]:
 def jobs(plan: Plan, results: Path, host: Host, known: dict[str, Size]) -> Iterator[Job]:
     """Every job of models whose sizes are ``known``, in the chain's order; diagnoses and the report take little."""
     cells = [cell for cell in plan.cells if cell.model in known]
-    quantized = [cell for cell in cells if cell.calibration != spec.NO_CALIBRATION]
+    quantized = [cell for cell in cells if spec.is_ours(cell)]
     for model in dict.fromkeys(cell.model for cell in cells):
         yield Job("prepare", model, "", results / "models" / model / NAME, needs.prepare(host))
     for model, name in dict.fromkeys((cell.model, cell.calibration) for cell in quantized):
@@ -84,7 +84,7 @@ def _shown(plan: Plan, calibration: str) -> Shown:
 
 
 def _export(plan: Plan, cell: Cell, results: Path, host: Host, size: Size) -> Need:
-    if cell.method == spec.FLOAT_METHOD:
+    if not spec.is_ours(cell):
         return Need(host.start, host=needs.BARE)
     made = spec.export_spec(plan.config, *cell, plan.model_type(cell.model, results))
     turned = needs.turns(Recipe.of(made["method"]))

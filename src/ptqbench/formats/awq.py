@@ -10,11 +10,11 @@ from torch import Tensor
 from ptqbench.artifacts.linear import QuantizedLinear
 from ptqbench.formats.layout import Layout
 from ptqbench.formats.plain import unfolded
+from ptqbench.formats.unpacked import ORDER
 from ptqbench.numbers.bitstream import pack
 
 FORMAT = "awq"
 BITS = (4,)
-ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # the column, of each eight, that nibble i of a word holds
 
 
 def refuses(linear: QuantizedLinear, layout: Layout) -> str | None:

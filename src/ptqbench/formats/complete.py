@@ -26,6 +26,8 @@ def lacking(folder: Path) -> list[str]:
     needed = set(shards(index, where)) if index.is_file() else set()
     settings = read_config(folder, where).get("quantization_config")
     parts = packed_parts(settings)
+    if not (settings or {}).get("desc_act") and not any(name.endswith(".g_idx") for name in headers):
+        parts = parts - {"g_idx"}  # others leave out what is in runs
     for name, header in headers.items():
         linear, _, part = name.rpartition(".")
         if part in parts and (part != "weight" or header.dtype in BYTES):
@@ -49,5 +51,8 @@ def packed_parts(settings: dict[str, Any] | None) -> set[str]:
         return {"qweight", "qzeros", "scales"} | ({"g_idx"} if method == "gptq" else set())
     if settings["format"] in PARTS:
         return PARTS[settings["format"]]
-    symmetric = all(group["weights"]["symmetric"] for group in settings["config_groups"].values())
+    weights = [group.get("weights") for group in settings["config_groups"].values()]
+    if settings["format"] != "pack-quantized" or not all(weights):  # others mix compressions
+        return set()
+    symmetric = all(one["symmetric"] for one in weights)
     return {"weight_packed", "weight_scale", "weight_shape"} | (set() if symmetric else {"weight_zero_point"})

@@ -32,7 +32,8 @@ def pairs(evaluations: list[PlannedEvaluation]) -> list[tuple[PlannedEvaluation,
 
     Raises :class:`UserError` where one has no twin, or nothing is served.
     """
-    kept = [one for one in evaluations if one["spec"]["suite"].get("keep_logprobs")]
+    ours = (one for one in evaluations if "checkpoint" not in one["spec"])  # nobody dequantized those of others
+    kept = [one for one in ours if one["spec"]["suite"].get("keep_logprobs")]
     twins = {_key(one["spec"]): one for one in kept if one["spec"]["backend"] == TWIN}
     served = [one for one in kept if one["spec"]["backend"] != TWIN]
     for one in served:

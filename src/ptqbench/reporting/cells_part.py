@@ -60,6 +60,7 @@ def provenance_section(cells: pl.DataFrame, origins: Mapping[Cell, Origin], page
         origin = origins.get(cell)
         told = {
             "format": escape(row["format"]),
+            **({"made by others": escape(row["theirs"])} if row.get("theirs") else {}),
             "checkpoint": f"<code>{escape(row['checkpoint'])}</code>",
             "model's dtype": escape(row["dtype"]),
             "served dense": escape(row["dense"] or ("as asked" if row["format"] == "dense" else "no")),

@@ -17,6 +17,7 @@ COLOURS = {
     frozenset({"rotation", "optimization"}): "#17929f",
     frozenset({"salience", "optimization"}): "#d64545",
     frozenset({"rotation", "salience", "optimization"}): "#a0724a",
+    frozenset({"theirs"}): "#c2418c",  # of checkpoints that others quantized, who knows how
 }
 CIRCLE, DIAMOND = "circle", "diamond"  # without compensation, with it
 

@@ -22,7 +22,8 @@ from ptqbench.reporting.provenance import Origin
 from ptqbench.reporting.recommend import Candidate, Constraints, candidates
 from ptqbench.reporting.script import SCRIPT
 from ptqbench.reporting.style import STYLE
-from ptqbench.spec import FLOAT_METHOD
+from ptqbench.reporting.tables import KEY
+from ptqbench.spec import FLOAT_METHOD, UNKNOWN
 
 CELL = (
     "A <em>cell</em> is one model, quantized by one method at one bit-width and granularity (a scheme such as w4g128: "
@@ -87,7 +88,11 @@ def page(
 def headline(results: pl.DataFrame) -> str:
     """What was compared, in one sentence."""
     compared = results.filter(pl.col("method") != FLOAT_METHOD)
-    counts = [_count(compared[key].n_unique(), key) for key in ("model", "method", "scheme")]
+    ours = compared.filter(pl.col("calibration") != UNKNOWN)
+    counts = [_count(compared["model"].n_unique(), "model")]
+    counts += [_count(ours[key].n_unique(), key) for key in ("method", "scheme")]
+    if theirs := len(compared.filter(pl.col("calibration") == UNKNOWN).select(KEY).unique()):
+        counts.append(f"{_count(theirs, 'checkpoint')} of others")
     return f"{', '.join(counts)}, against the unquantized model."
 
 

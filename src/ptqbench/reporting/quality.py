@@ -11,7 +11,7 @@ from ptqbench.reporting.markup import cell_link, escape, identifier, short, tabl
 from ptqbench.reporting.rows import ScoreRow
 from ptqbench.reporting.scores import better_when_lower
 from ptqbench.reporting.tables import KEY
-from ptqbench.spec import FLOAT_METHOD
+from ptqbench.spec import FLOAT_METHOD, NO_CALIBRATION, UNKNOWN
 
 Stderrs = Mapping[tuple[str, str, str], float]
 
@@ -22,7 +22,7 @@ def quality_table(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: 
     own = own.join(cells.select(*KEY, "bits_per_weight"), on=KEY, how="left", maintain_order="left")
     rows = [row for row in own.iter_rows(named=True) if row["method"] != FLOAT_METHOD]
     schemes = list(dict.fromkeys(row["scheme"] for row in sorted(rows, key=lambda row: row["bits_per_weight"] or 0)))
-    several = own.filter(pl.col("method") != FLOAT_METHOD)["calibration"].n_unique() > 1
+    several = own.filter(~pl.col("calibration").is_in([NO_CALIBRATION, UNKNOWN]))["calibration"].n_unique() > 1
     names = list(dict.fromkeys((row["method"], row["calibration"]) for row in rows))
     by = {(row["method"], row["calibration"], row["scheme"]): ScoreRow.of(row) for row in rows}
     columns = {"method": [escape(f"{method}, {cal}" if several else method) for method, cal in names]}

@@ -131,7 +131,7 @@ def candidates(cells: pl.DataFrame, scores: pl.DataFrame, results: pl.DataFrame)
             caveats=(*caveats(cell, all(row.paired for row in rows)), *of_seeds(cell, rows)),
             serve=cell["serve"] or "",
             key=key,
-            bits=str(cell["bits"] or "mixed"),
+            bits=bits_of(cell),
             bits_per_weight=cell["bits_per_weight"],
             served=served(cell),
             kl=kls.get(key),
@@ -156,6 +156,11 @@ def only(cells: list[Candidate], method: str | None, bits: str | None) -> list[C
     return [cell for cell in cells if cell.is_float or (method in (None, cell.key[2]) and bits in (None, cell.bits))]
 
 
+def bits_of(cell: dict[str, Any]) -> str:
+    """The width of a cell (a row of ``cells``): ``mixed``, or ``unknown`` where one of others does not say."""
+    return str(cell["bits"] or ("unknown" if cell.get("theirs") else "mixed"))
+
+
 def served(cell: dict[str, Any]) -> str:
     """By what a cell (a row of ``cells``) is served, and as what."""
     by = "transformers" if cell["serve"] is None else "vLLM"
@@ -165,7 +170,7 @@ def served(cell: dict[str, Any]) -> str:
 
 def caveats(cell: dict[str, Any], paired: bool) -> list[str]:
     """What a recommendation of ``cell`` (a row of ``cells``) may not hide."""
-    said = []
+    said = [f"made by others: {cell['theirs']}"] if cell.get("theirs") else []
     if layers := len(cell["fallbacks"]):
         said.append(f"{layers} layer{'s' if layers > 1 else ''} did not run as asked: {cell['fallbacks'][0]}")
     if cell["format"] == "dense":

@@ -10,13 +10,14 @@ import polars as pl
 from ptqbench.cells import Cell
 from ptqbench.errors import UserError
 from ptqbench.fallback import Fallback
+from ptqbench.formats import foreign
 from ptqbench.formats.choice import served
 from ptqbench.formats.layout import Layout
 from ptqbench.manifest import NAME, read_result
 from ptqbench.members import members
 from ptqbench.places import checkpoint_folder
 from ptqbench.recipe import Member, Recipe
-from ptqbench.records import Exported, Layer, Packed, PlannedCell, PlannedEvaluation, Reported, Result
+from ptqbench.records import Exported, Layer, Packed, PlannedCell, PlannedEvaluation, Reported, Result, Theirs
 from ptqbench.schemes import INTEGER
 
 RESULTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -82,7 +83,9 @@ CELLS: dict[str, pl.DataType | type[pl.DataType]] = {
     "seed": pl.Int64,
     "seeds_of": pl.String,
     "expected_memory_bytes": pl.Int64,
+    "theirs": pl.String,
 }
+THEIRS = "theirs"  # what stands for the classes of a method that nobody told us of
 
 SERVERS = ("vllm-cuda", "vllm-cpu")
 BITS = {"float64": 64, "float32": 32}  # of a weight; 16 in all other types that models have
@@ -154,7 +157,8 @@ def cells_table(cells: list[PlannedCell], found: list[Evaluated], root: Path) ->
     ``serve_flags`` is what ``vllm serve`` was given, null where no suite ran on it; ``serve`` the whole line, null
     where the choice table says that vLLM does not serve the checkpoint. ``seeds_of`` is what stands for all seeds of a
     cell in ``scores`` and ``pairs``, null where the grid asks for none. ``expected_memory_bytes`` is what quantizing
-    was estimated to need, on the device that it took ``peak_memory_bytes`` of.
+    was estimated to need, on the device that it took ``peak_memory_bytes`` of. ``theirs`` is what a checkpoint of
+    others tells of itself, null for all else.
     """
     records, flags = _records(found), _flags(found)
     rows = []
@@ -193,9 +197,11 @@ def fallback_of(layer: Layer) -> Fallback | None:
 
 def serving_flags(spec: dict[str, Any], record: Exported) -> list[str] | None:
     """What ``vllm serve`` needs for a checkpoint by the choice table, on a GPU or else on a CPU; None: it does not."""
-    layout = Layout.of(spec)
+    layout, others = Layout.of(spec), "theirs" in record
     for backend in SERVERS:
         chosen, read = served(backend, layout, record["model_type"])
+        if chosen == backend and others and record["format"] in foreign.formats(backend):
+            return []
         if chosen == backend and record["format"] in (read := {"float": [], **read}):
             return read[record["format"]]
     return None
@@ -221,6 +227,8 @@ def _cell_row(cell: Cell, spec: dict[str, Any], record: Reported) -> dict[str, A
     row |= {"dtype": record["dtype"], "n_parameters": record["n_parameters"], "fallbacks": []}
     row["checkpoint_bytes"] = record["packed_weight_bytes"]
     row["checkpoint_bits_per_parameter"] = 8 * record["packed_weight_bytes"] / record["n_parameters"]
+    if "theirs" in record:
+        return row | _their_columns(record["theirs"], record["weight_bytes"])
     if spec["calibration"] is None:
         bits = BITS.get(record["dtype"], 16)
         return row | {"bits": bits, "bits_per_weight": float(bits), "strategy": [], "propagate": False}
@@ -239,6 +247,20 @@ def _cell_row(cell: Cell, spec: dict[str, Any], record: Reported) -> dict[str, A
         ],
         "added_bytes": made["added_bytes"],
         "float_bytes": made["float_bytes"],
+    }
+
+
+def _their_columns(told: Theirs, whole: int) -> dict[str, Any]:
+    """What is known of a checkpoint that somebody else made; a method and its calibration are not."""
+    widths = told["widths"]
+    return {
+        "theirs": f"{told['told']}; method and calibration unknown",
+        "strategy": [THEIRS],
+        "bits": widths[0] if len(widths) == 1 else None,
+        "group_size": told["group_size"],
+        "number": told["number"],
+        "bits_per_weight": 8 * told["quantized_bytes"] / told["n_weights"],
+        "float_bytes": whole - told["quantized_bytes"],
     }
 
 

@@ -9,9 +9,10 @@ KEY = ["model", "calibration", "method", "scheme"]
 
 def wide(scores: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     """One row per cell: size, proxy loss, fallbacks, and every score."""
+    said = pl.col("strategy").list.join(" + ").replace("", "-")
     table = cells.select(
         *KEY,
-        pl.col("strategy").list.join(" + ").replace("", "-"),
+        pl.coalesce("theirs", said).alias("strategy") if "theirs" in cells.columns else said,
         pl.col("bits_per_weight").alias("bits/weight"),
         pl.col("checkpoint_bits_per_parameter").alias("checkpoint bits/parameter"),
         (pl.col("checkpoint_bytes") / 1e6).alias("MB"),
@@ -43,8 +44,9 @@ def summary(scores: pl.DataFrame, cells: pl.DataFrame) -> str:
         "10⁶ bytes of the packed checkpoint. Proxy loss: sum over all linears of tr(ΔW H ΔWᵀ), the output error on the "
         "calibration tokens. Fallbacks: layers that did not run as asked; served dense: no packed format holds the "
         "cell, or none that the backend serves (`cells.parquet` says which and why). Seeds: a row is the mean "
-        "over so many, under the name of the first, with their standard deviation (sd). Standard errors, over windows "
-        "or documents, are in `scores.parquet`."
+        "over so many, under the name of the first, with their standard deviation (sd). Scheme `theirs`: a checkpoint "
+        "that somebody else quantized, and what its config tells of it. Standard errors, over windows or documents, "
+        "are in `scores.parquet`."
     )
     return f"# Results\n\n{markdown(wide(scores, cells))}\n\n{notes}\n"
 

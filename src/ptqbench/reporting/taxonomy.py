@@ -8,19 +8,19 @@ from ptqbench.cells import Cell
 from ptqbench.reporting.markup import cell_link, escape, identifier, short, table
 from ptqbench.reporting.tables import KEY
 from ptqbench.schemes import INTEGER
-from ptqbench.spec import FLOAT_METHOD
+from ptqbench.spec import FLOAT_METHOD, UNKNOWN
 
 
 def taxonomy(scores: pl.DataFrame, cells: pl.DataFrame, model: str, score: str) -> str:
     """The least loss of a model that a class reaches, beside others of the same range and propagation (rows), bit-width
     and granularity (columns); ``◆`` is the best of them.
 
-    Of mixed cells, those whose bits per weight round alike are of one width.
+    Of mixed cells, those whose bits per weight round alike are of one width. What others quantized has no class.
     """
     width = pl.coalesce(pl.col("bits").cast(pl.Float64), pl.col("bits_per_weight").round(1))
     named = pl.col("strategy").list.join(" + ").replace("", "none (nearest rounding)")
     data = _where(scores, model=model, score=score)
-    data = data.filter(pl.col("method") != FLOAT_METHOD, pl.col("drop").is_not_null())
+    data = data.filter(pl.col("method") != FLOAT_METHOD, pl.col("calibration") != UNKNOWN, pl.col("drop").is_not_null())
     if "number" not in cells.columns:  # a table from before there were floats
         cells = cells.with_columns(number=pl.lit(None, pl.String))
     number = pl.col("number").fill_null(INTEGER)

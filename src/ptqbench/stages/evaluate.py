@@ -10,9 +10,11 @@ from ptqbench.devices import devices
 from ptqbench.errors import UserError, user_facing
 from ptqbench.evaluation.environment import read_marker
 from ptqbench.fingerprint import fingerprint
+from ptqbench.formats.foreign import check_read
 from ptqbench.imports import lean_transformers
 from ptqbench.locks import claim
 from ptqbench.manifest import is_made, key, load, verify, write_result
+from ptqbench.models.headers import read_config
 from ptqbench.places import checkpoint_folder, model_folder, texts
 from ptqbench.reach import evaluation, roots
 from ptqbench.records import Key, Model, Packed, Reference, Reported, Result
@@ -71,13 +73,17 @@ def run(args: Any, exported: Packed, device: str) -> tuple[list[dict[str, Any]],
     from ptqbench.evaluation.backends.text import Setup, Text
 
     spec, suite, folder = args.spec, args.spec["suite"], checkpoint_folder(args.checkpoint, exported)
-    if exported["format"] not in spec["serves"]:
+    if "theirs" in exported:
+        settings = read_config(folder, str(folder))["quantization_config"]
+        where = f"checkpoints.{spec['checkpoint']['name']} is '{folder}', which"
+        check_read(settings["quant_method"], spec["backend"], where, suite["name"])
+    elif exported["format"] not in spec["serves"]:
         raise UserError(
             f"suites.{suite['name']}.backend is '{spec['backend']}', which does not read {exported['format']}, the "
             f"format of this cell: give scheme '{spec['scheme']['name']}' a format, one of {', '.join(spec['serves'])}"
         )
     kind, backend = (importlib.import_module(name) for name in evaluation(spec))
-    text = Text(folder, spec["model"]["trust_remote_code"])
+    text = Text(folder, spec.get("checkpoint", spec["model"])["trust_remote_code"])
     setup = Setup(
         backend=spec["backend"],
         device=device,

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     made["sources"] = sources(own, where, code, args.state) if own else {}
     if (folder := begin(args.out, made)) is None:
         return
-    source = own or fetch(model, folder / SNAPSHOT)
+    source = own or fetch(model, folder / SNAPSHOT, where)
     check_folder(source, where, model.get("vision_tower", False), code)
     lean_transformers()
     importlib.import_module(EXAMINE).examine(source, where, code)
@@ -66,11 +66,11 @@ def stored_bytes(headers: dict[str, Header]) -> int:
     return sum(files.values()) - sum(header.nbytes for name, header in headers.items() if is_recomputed(name))
 
 
-def fetch(model: dict[str, Any], folder: Path) -> Path:
+def fetch(model: dict[str, Any], folder: Path, where: str) -> Path:
     """Download a model of the hub at its pinned revision: the files that a local folder's would be, and no others."""
     from huggingface_hub import HfApi, snapshot_download
 
-    where, pinned = f"models.{model['name']}.hub", {"repo_id": model["hub"], "revision": model["revision"]}
+    pinned = {"repo_id": model["hub"], "revision": model["revision"]}
     what = f"{where}: cannot fetch {model['hub']}@{model['revision']}"
     with reaching(what, "check the id, the revision, your access (HF_TOKEN) and the network, or give a local path"):
         names = HfApi().list_repo_files(**pinned)

@@ -120,6 +120,7 @@ def test_cells(tmp_path: Path) -> None:
         "quantize_seconds": 7.0,
         "peak_memory_bytes": 10,
         "expected_memory_bytes": 11,
+        "theirs": None,
         "proxy_loss": 2.0,
         "fallbacks": ["0.k: nearest: H cannot be factored"],
         "propagate": True,

@@ -1,4 +1,4 @@
-"""Packed language models in process: compressed-tensors checkpoints, decompressed where the model will be.
+"""Packed language models in process, decompressed where the model will be, whoever packed them.
 
 transformers decompresses on the host, and is not asked where that takes longer than all the rest. Mixtures it cannot
 read at all: it fuses experts and forgets the zero-points of packed ones. Activations of 8 bits are computed here as the
@@ -18,13 +18,15 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from ptqbench.errors import UserError
+from ptqbench.formats import decompress, unpacked
 from ptqbench.formats.complete import lacking
-from ptqbench.formats.decompress import dense
 from ptqbench.models.adapter import Adapter
 from ptqbench.models.buffers import rebuild_buffers
 from ptqbench.models.experts import fill, make_watchable, runtime, slice_of
 from ptqbench.models.headers import read_headers
 from ptqbench.numbers.elements import E4M3
+
+LAYOUTS = ("gptq", "awq", "fp8")  # of others, and of ours for servers
 
 Represent = Callable[[Tensor], Tensor]
 
@@ -37,16 +39,30 @@ def is_packed_mixture(folder: Path, settings: dict[str, Any]) -> bool:
 
 
 def is_read_here(folder: Path, settings: dict[str, Any], adapter: Adapter) -> bool:
-    """Whether :func:`load` reads a checkpoint: mixtures, and other language models without transforms at run time."""
-    if is_packed_mixture(folder, settings):
-        return True
-    plain = settings.get("quant_method") == "compressed-tensors" and not settings.get("transform_config")
-    return plain and not adapter.text
+    """Whether :func:`load` reads a checkpoint: mixtures, and other language models without transforms at run time.
+
+    What others wrote in a way that is not described here is transformers' own to load. Raises :class:`UserError` where
+    that cannot: mixtures, and what it needs further packages for.
+    """
+    mixture, method = is_packed_mixture(folder, settings), settings.get("quant_method")
+    if method in LAYOUTS:
+        why = unpacked.refuses(settings) if not adapter.text else f"{method} of a model with images"
+    elif method == "compressed-tensors":
+        why = decompress.refuses(settings)
+    else:
+        return False
+    if why and (mixture or method in LAYOUTS):
+        raise UserError(f"the checkpoint {folder} has {why}, which transformers does not load: set backend to vllm")
+    return why is None and (mixture or not (settings.get("transform_config") or adapter.text))
 
 
 def represented(settings: dict[str, Any]) -> Represent | None:
     """How quantized linears read their inputs; None: as they are."""
-    inputs = next(iter(settings["config_groups"].values()))["input_activations"]
+    if settings["quant_method"] == "fp8":
+        return partial(fp8, group_size=settings["weight_block_size"][1])
+    if settings["quant_method"] != "compressed-tensors":
+        return None
+    inputs = next(iter(settings["config_groups"].values())).get("input_activations")
     if not inputs:
         return None
     return int8_per_token if inputs["type"] == "int" else partial(fp8, group_size=inputs.get("group_size") or -1)
@@ -61,16 +77,21 @@ def load(
     Raises :class:`UserError` where a tensor is missing.
     """
     if missing := lacking(folder):
-        raise UserError(f"the checkpoint {folder} lacks the tensor {missing[0]}: export it again")
+        raise UserError(f"the checkpoint {folder} lacks the tensor {missing[0]}: export or fetch it again")
     mixture, packed = is_packed_mixture(folder, settings), []
     del config.quantization_config
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=remote)
     rebuild_buffers(model, model, device)
 
+    known = set(model.state_dict())
+
     def tensors() -> Any:
         # experts as packed kernels multiply, in the scales' dtype; others as transformers does, in the model's
-        for name, tensor, was_packed in dense(folder, settings, device, None if mixture else dtype):
+        read = unpacked.dense if settings["quant_method"] in LAYOUTS else decompress.dense
+        for name, tensor, was_packed in read(folder, settings, device, None if mixture else dtype):
+            if name.endswith(".bias") and runtime(name) not in known and not tensor.any():
+                continue  # some write zeros for a bias that the model has not
             packed.extend([name.removesuffix(".weight")] if was_packed else [])
             yield name, tensor
 

@@ -42,9 +42,12 @@ class Backend(Text):
         options = {"dtype": dtype, "trust_remote_code": remote, "output_loading_info": True, **extra}
         model, told = load_model(folder, adapter, **options)
         if told["missing_keys"]:  # transformers fills them at random
-            raise UserError(f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export it again")
+            raise UserError(
+                f"the checkpoint {folder} lacks the tensor {min(told['missing_keys'])}: export or fetch it again"
+            )
         if extra:
             freed(model)
+            in_dtype(model, dtype)
         if settings and settings.get("transform_config"):
             transform_inputs(model, folder, settings["transform_config"])
         self.model = placed(model, device).eval()
@@ -102,6 +105,13 @@ def freed(model: Any) -> None:
     remove_dispatch(model)
 
 
+def in_dtype(model: Any, dtype: torch.dtype) -> None:
+    """Give quantized linears the model's dtype: some compressions leave that of their scales instead."""
+    for module in model.modules():
+        if hasattr(module, "quantization_scheme") and module.weight.dtype != dtype:
+            module.weight.data = module.weight.data.to(dtype)
+
+
 def placed(model: Any, device: str) -> Any:
     """The model on the device, or its blocks in turn on all GPUs that this process sees; rotary parts keep float32.
 
@@ -136,7 +146,7 @@ def decompression(quantization: dict[str, Any] | Any | None) -> dict[str, Any]:
     settings = quantization if isinstance(quantization, dict) else quantization.to_dict()
     if settings.get("quant_method") != "compressed-tensors":
         return {}
-    bits = [group["weights"]["num_bits"] for group in settings["config_groups"].values()]
+    bits = [group["weights"]["num_bits"] for group in settings["config_groups"].values() if group.get("weights")]
     version = metadata.version("compressed-tensors")
     if any(32 % bit for bit in bits) and tuple(map(int, version.split(".")[:2])) < (0, 18):
         raise UserError(

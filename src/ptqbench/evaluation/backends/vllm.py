@@ -105,7 +105,7 @@ class Backend(Text):
 def opened(text: Text, setup: Setup) -> Iterator[Backend]:
     """A checkpoint, served; a missing tensor is named before a server starts, which might not notice."""
     if missing := lacking(text.folder):
-        raise UserError(f"the checkpoint {text.folder} lacks the tensor {missing[0]}: export it again")
+        raise UserError(f"the checkpoint {text.folder} lacks the tensor {missing[0]}: export or fetch it again")
     with serving(command(text.config, setup), text.folder, setup.log) as server:
         yield Backend(text, setup, server)
 

@@ -139,11 +139,60 @@ def test_fp8_is_the_nearest_of_all_by_token_and_by_group() -> None:
 def test_what_transformers_reads_itself(tiny_model: Path, tmp_path: Path) -> None:
     """Transformed inputs, models with images, and what is of another format."""
     adapter = load_adapter(read_config(tiny_model, "tiny"))
-    settings = {"quant_method": "compressed-tensors", "config_groups": {"a": {"input_activations": None}}}
+    settings = compressed_tensors.settings(Layout(4, 32, False), ["lm_head"])
     assert packed.is_read_here(tiny_model, settings, adapter)
-    for other in ({"transform_config": {"config_groups": {}, "a": 1}}, {"quant_method": "gptq"}):
+    for other in ({"transform_config": {"config_groups": {}, "a": 1}}, {"quant_method": "bitsandbytes"}):
         assert not packed.is_read_here(tiny_model, settings | other, adapter)
     assert not packed.is_read_here(tiny_model, settings, replace(adapter, text="text_config"))
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("weights", {"strategy": "tensor"}),
+        ("weights", {"actorder": "group"}),
+        ("weights", {"dynamic": True}),
+        ("weights", {"symmetric": False}),
+        ("input_activations", {"strategy": "tensor"}),
+        ("input_activations", {"num_bits": 4}),
+        ("input_activations", {"dynamic": False}),
+        ("input_activations", {"symmetric": False}),
+        ("output_activations", {"num_bits": 8}),
+    ],
+)
+def test_what_others_write_beyond_what_we_do_is_transformers_to_load(
+    tiny_model: Path, key: str, other: dict[str, Any]
+) -> None:
+    adapter = load_adapter(read_config(tiny_model, "tiny"))
+    settings = compressed_tensors.settings(Layout(8, -1, True, "int8"), ["lm_head"])
+    assert packed.is_read_here(tiny_model, settings, adapter)
+    group = settings["config_groups"]["group_0"]
+    group[key] = {**(group[key] or {}), **other}
+    assert not packed.is_read_here(tiny_model, settings, adapter)
+
+
+def test_what_nothing_loads_is_refused(tiny_model: Path, model: tuple[Path, Path]) -> None:
+    settings = compressed_tensors.settings(Layout(4, 32, True), ["lm_head"]) | {"format": "mixed-precision"}
+    plain, mixture = (load_adapter(read_config(folder, "it")) for folder in (tiny_model, model[0]))
+    assert not packed.is_read_here(tiny_model, settings, plain)
+    with pytest.raises(UserError, match="has the compression mixed-precision, which transformers does not load"):
+        packed.is_read_here(model[0], settings, mixture)
+    with pytest.raises(UserError, match="gptq in the layout 'marlin'"):
+        packed.is_read_here(tiny_model, {"quant_method": "gptq", "checkpoint_format": "marlin"}, plain)
+    with pytest.raises(UserError, match="awq of a model with images"):
+        packed.is_read_here(tiny_model, {"quant_method": "awq"}, replace(plain, text="text_config"))
+
+
+@pytest.mark.parametrize(
+    ("form", "layout"),
+    [("gptq", Layout(3, 32, False)), ("gptq", Layout(4, -1, True, zeros="v1")), ("awq", Layout(4, 32, False))],
+)
+def test_other_layouts_of_whole_models(tiny_model: Path, tmp_path: Path, form: str, layout: Layout) -> None:
+    folder = write_packed(tiny_model, tmp_path / "packed", form, layout)
+    twin = load_file(write_packed(tiny_model, tmp_path / "dense", "dense", layout) / "model.safetensors")
+    loaded = Backend(folder, "cpu", False).model.state_dict()
+    for name, tensor in twin.items():
+        torch.testing.assert_close(loaded[name], tensor.float(), rtol=2**-8, atol=1e-6)  # scales of 16 bits, and floats
 
 
 def test_experts_of_different_widths(model: tuple[Path, Path], tmp_path: Path) -> None:

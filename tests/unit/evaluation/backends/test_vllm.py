@@ -187,7 +187,7 @@ def test_a_missing_scale_is_named_before_anything_starts(setup: Setup, tiny_mode
     del tensors["model.layers.1.mlp.down_proj.weight_scale"]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     with (
-        pytest.raises(UserError, match=r"lacks the tensor model\.layers\.1\.mlp\.down_proj\.weight_scale: export it"),
+        pytest.raises(UserError, match=r"lacks the tensor model\.layers\.1\.mlp\.down_proj\.weight_scale: export"),
         vllm.opened(Text(folder, False), setup),
     ):
         pass
@@ -199,7 +199,7 @@ def test_transformers_makes_up_no_weight(tiny_model: Path, tmp_path: Path) -> No
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.norm.weight"]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks the tensor model\.norm\.weight: export it again"):
+    with pytest.raises(UserError, match=r"lacks the tensor model\.norm\.weight: export or fetch it again"):
         transformers.Backend(folder, "cpu", remote=False)
 
 
