@@ -59,7 +59,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "cohere2": {"model_type": "cohere2", "head_dim": 16},
     "stablelm": {"model_type": "stablelm"},
     "starcoder2": {"model_type": "starcoder2"},
-    "gpt_neox": {"model_type": "gpt_neox", "num_key_value_heads": 4},
     "opt": {"model_type": "opt", "ffn_dim": 128, "word_embed_proj_dim": 64, "num_key_value_heads": 4},
     "mamba": {"model_type": "mamba", "state_size": 8, "time_step_rank": 128},
     "tied mamba": {"model_type": "mamba", "state_size": 8, "time_step_rank": 16, "tie_word_embeddings": True},

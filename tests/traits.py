@@ -23,6 +23,7 @@ from transformers.models.auto.tokenization_auto import (
     TOKENIZER_MAPPING_NAMES,
 )
 
+from ptqbench.models.adapter import adapter_name
 from ptqbench.models.checkpoint import Checkpoint
 
 VOCABULARY = 300
@@ -83,17 +84,22 @@ def tokenizers(model_type: str) -> tuple[str, ...]:
 
 
 def few(found: list[Case]) -> list[Case]:
-    """A case of each family, and as many more as it takes until every pair of values that there is is in one."""
+    """A case of each adapter, and as many more as it takes until every pair of values that there is is in one."""
     missing = set().union(*map(pairs, found))
     chosen: list[Case] = []
-    for family in [*dict.fromkeys(case["family"] for case in found), None]:
-        while missing:
-            own = [case for case in found if family in (None, case["family"])]
-            chosen.append(max(own, key=lambda case: len(pairs(case) & missing)))
-            missing -= pairs(chosen[-1])
-            if family is not None:
-                break
+    for adapter in dict.fromkeys(map(adapter_of, found)):
+        own = [case for case in found if adapter_of(case) == adapter]
+        chosen.append(max(own, key=lambda case: len(pairs(case) & missing)))
+        missing -= pairs(chosen[-1])
+    while missing:
+        chosen.append(max(found, key=lambda case: len(pairs(case) & missing)))
+        missing -= pairs(chosen[-1])
     return chosen
+
+
+def adapter_of(case: Case) -> str:
+    """The file that describes a case's family."""
+    return adapter_name({"model_type": (FAMILIES | MIXTURES)[case["family"]]["model_type"]}, "")
 
 
 def pairs(case: Case) -> set[Any]:

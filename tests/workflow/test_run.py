@@ -39,6 +39,7 @@ CELL_COLUMNS = {
     "bits": pl.Int64,
     "group_size": pl.Int64,
     "number": pl.String,
+    "theirs": pl.String,
     "bits_per_weight": pl.Float64,
     "checkpoint_bytes": pl.Int64,
     "quantize_seconds": pl.Float64,

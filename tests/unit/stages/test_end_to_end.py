@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from layer_kinds import described, hessians
+from layer_kinds import hessians
 from safetensors.torch import load_file
 from soak import SOAK
 from torch.nn import functional as F
-from traits import Case, cases, few, named, pairs, write
+from traits import Case, adapter_of, cases, few, named, pairs, write
 from transformers import AutoTokenizer
 
 from ptqbench import spec
 from ptqbench.data.calibration import read_tokens
 from ptqbench.manifest import canonical, load
+from ptqbench.members import members
 from ptqbench.models.checkpoint import Checkpoint
 from ptqbench.models.load import load_model
 from ptqbench.models.parts import text_folder
@@ -80,7 +81,7 @@ def plain_perplexity(model: Any, folder: Path) -> float:
 
 def test_the_chosen_cases_hold_every_family_and_every_pair_of_traits() -> None:
     chosen = few(cases())
-    assert {case["family"] for case in chosen} == set(described().values())
+    assert {adapter_of(case) for case in chosen} == set(members("models/adapters"))
     assert set().union(*map(pairs, chosen)) == set().union(*map(pairs, cases()))
 
 

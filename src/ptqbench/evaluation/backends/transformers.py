@@ -106,10 +106,16 @@ def freed(model: Any) -> None:
 
 
 def in_dtype(model: Any, dtype: torch.dtype) -> None:
-    """Give quantized linears the model's dtype: some compressions leave that of their scales instead."""
+    """Give quantized linears the model's dtype: some compressions leave that of their scales instead.
+
+    In float32 all others get it too, which a model with images was stored without.
+    """
     for module in model.modules():
-        if hasattr(module, "quantization_scheme") and module.weight.dtype != dtype:
-            module.weight.data = module.weight.data.to(dtype)
+        quantized = hasattr(module, "quantization_scheme")
+        for name, parameter in module.named_parameters(recurse=False):
+            asked = name == "weight" if quantized else dtype == torch.float32
+            if asked and parameter.is_floating_point():
+                parameter.data = parameter.data.to(dtype)
 
 
 def placed(model: Any, device: str) -> Any:
